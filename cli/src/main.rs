@@ -1,0 +1,2 @@
+//! The `shardlake` binary.
+fn main() {}

@@ -1,0 +1,158 @@
+//! The raw tables, and what every row of them has in common.
+
+use std::{cmp::Ordering, fmt, iter, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch},
+    datatypes::{DataType, Field, Schema},
+    error::ArrowError,
+};
+use time::OffsetDateTime;
+
+use crate::cell::{Cell, Name, TimeMs};
+
+/// A raw table that cluster processes write to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Table {
+    /// Finished interactions.
+    Interactions,
+    /// Changes in the life of shards.
+    ShardEvents,
+    /// Dispatches per shard, type and window.
+    GatewayCounts,
+    /// Series of the process's own metrics.
+    Samples,
+    /// Starts of cluster processes.
+    Processes,
+}
+
+/// How often a table starts a new partition. A batch lies in one partition, so that it lands atomically.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Partitions {
+    None,
+    Monthly,
+    Daily,
+}
+
+impl Table {
+    /// Every raw table.
+    pub const ALL: [Table; 5] =
+        [Table::Interactions, Table::ShardEvents, Table::GatewayCounts, Table::Samples, Table::Processes];
+
+    /// Its name in ClickHouse.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Table::Interactions => "interactions",
+            Table::ShardEvents => "shard_events",
+            Table::GatewayCounts => "gateway_counts",
+            Table::Samples => "samples",
+            Table::Processes => "processes",
+        }
+    }
+
+    const fn partitions(self) -> Partitions {
+        match self {
+            Table::Interactions | Table::ShardEvents => Partitions::Monthly,
+            Table::GatewayCounts | Table::Samples => Partitions::Daily,
+            Table::Processes => Partitions::None,
+        }
+    }
+
+    /// The partition that a row of this time falls into, as the table's `PARTITION BY` computes it
+    /// (`toYYYYMM`, `toYYYYMMDD`, or 0 for a table without partitions).
+    pub fn partition(self, time: TimeMs) -> u32 {
+        let date = OffsetDateTime::from_unix_timestamp(time.0.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let year_month = date.year().unsigned_abs() * 100 + u32::from(u8::from(date.month()));
+        match self.partitions() {
+            Partitions::None => 0,
+            Partitions::Monthly => year_month,
+            Partitions::Daily => year_month * 100 + u32::from(date.day()),
+        }
+    }
+
+    /// The statement that every batch for this table is sent with. It names no columns: Arrow carries them by name.
+    pub fn insert_sql(self) -> String {
+        format!("INSERT INTO {} FORMAT ArrowStream", self.name())
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which insert carried a row: the first three columns of every raw table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchId {
+    /// The cluster that recorded the rows.
+    pub cluster: Name,
+    /// The start of that cluster's process; see the column comment of `processes.boot`.
+    pub boot: u64,
+    /// Sequence per cluster, boot and table, from 1 without gaps.
+    pub batch: u64,
+}
+
+/// A row of a raw table.
+pub trait Row: Clone + fmt::Debug + Send + Sync + 'static {
+    /// The table it belongs to.
+    const TABLE: Table;
+
+    /// Its time column, which decides the partition.
+    fn time(&self) -> TimeMs;
+
+    /// Compares by the table's sorting key, without `cluster`, which is the same for all rows of a batch.
+    fn cmp_by_key(&self, other: &Self) -> Ordering;
+
+    /// Name, ClickHouse type and Arrow type of each column after the [`BatchId`], in the table's order.
+    fn columns() -> Vec<(&'static str, &'static str, DataType)>;
+
+    /// The values of [`Row::columns`], one array each.
+    fn arrays(rows: &[Self]) -> Vec<ArrayRef>;
+}
+
+/// All columns of `R`'s table that an insert fills: name and ClickHouse type, in the table's order.
+pub(crate) fn insert_columns<R: Row>() -> Vec<(&'static str, &'static str)> {
+    let id = [("cluster", Name::CLICKHOUSE), ("boot", u64::CLICKHOUSE), ("batch", u64::CLICKHOUSE)];
+    let own = R::columns().into_iter().map(|(name, clickhouse, _)| (name, clickhouse));
+    id.into_iter().chain(own).collect()
+}
+
+impl BatchId {
+    /// `rows` as one Arrow batch, each row marked with this id.
+    ///
+    /// # Errors
+    /// Never for arrays built by [`crate::rows`]; the type is Arrow's own.
+    pub fn record_batch<R: Row>(&self, rows: &[R]) -> Result<RecordBatch, ArrowError> {
+        let mut fields = vec![
+            Field::new("cluster", Name::arrow_type(), false),
+            Field::new("boot", DataType::UInt64, false),
+            Field::new("batch", DataType::UInt64, false),
+        ];
+        let own = R::columns().into_iter();
+        fields.extend(own.map(|(name, _, arrow_type)| Field::new(name, arrow_type, false)));
+
+        let mut arrays = vec![
+            Name::array(iter::repeat_n(&self.cluster, rows.len())),
+            u64::array(iter::repeat_n(&self.boot, rows.len())),
+            u64::array(iter::repeat_n(&self.batch, rows.len())),
+        ];
+        arrays.extend(R::arrays(rows));
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_follow_the_calendar() {
+        let last_of_february_2028 = TimeMs(1_835_481_599_999);
+        let next_millisecond = TimeMs(1_835_481_600_000);
+        assert_eq!(Table::Samples.partition(last_of_february_2028), 20_280_229);
+        assert_eq!(Table::Samples.partition(next_millisecond), 20_280_301);
+        assert_eq!(Table::Interactions.partition(next_millisecond), 202_803);
+        assert_eq!(Table::Processes.partition(next_millisecond), 0);
+    }
+}
