@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS shard_events
     shard        UInt16 COMMENT 'Shard id',
     event        LowCardinality(String) COMMENT 'connecting, identifying, resuming, ready, resumed, reconnect_requested, invalid_session, closed, disconnected, connect_failed, stuck or fatal',
     state        LowCardinality(String) COMMENT 'State after the change: disconnected, identifying, resuming, active or fatally_closed',
-    cause        LowCardinality(String) COMMENT 'Why a connection was lost: server_close, op7, op9, zombied, reset or silent; empty where it does not apply',
+    cause        LowCardinality(String) COMMENT 'Why a connection was lost: server_close, client_close, op7, op9, zombied, reset, protocol or silent; what a stuck shard waits for: connection, hello, ready, resumed or close; otherwise empty',
     initiator    LowCardinality(String) COMMENT 'Who sent the close frame: server, client or network (no frame at all); empty where it does not apply',
     close_code   UInt16 COMMENT 'Close code of the WebSocket; 0: none',
     close_reason LowCardinality(String) COMMENT 'Reason in the close frame, at most 64 bytes; empty: none',

@@ -1,0 +1,168 @@
+//! What a [`crate::Recorder`] can be told. Every field has a default but the three that nobody can guess: which cluster
+//! this is, which shards it runs, and where ClickHouse is.
+
+use std::{fmt, time::Duration};
+
+use serde::Deserialize;
+
+/// Settings of a [`crate::Recorder`]. Build it with [`Config::new`] and change what you need.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name of this cluster, unique among the processes of the bot, such as `0` or `eu-3`. At most 100 bytes.
+    pub cluster: String,
+    /// The shards that this process runs.
+    pub shards: Shards,
+    /// Where rows go.
+    pub clickhouse: Clickhouse,
+    /// When a batch is sealed.
+    pub batch: BatchLimits,
+    /// Rows a table's queue can hold between two looks of its batcher (every 100 ms). Default 16,384: 160,000 events/s.
+    pub queue_rows: usize,
+    /// Memory for sealed batches that ClickHouse has not taken yet, per table, in bytes of compressed Arrow.
+    /// Default 16 MiB: at the normal load of 16 shards about an hour of interactions.
+    pub spool_bytes: usize,
+    /// Who has to give way when a queue or the spool is full. Default: the oldest.
+    pub when_full: WhenFull,
+    /// What happens to received interactions. Default: wait for [`crate::Recorder::track`].
+    pub interactions: Interactions,
+    /// A shard that is not connected for this long is recorded as stuck. Default 2 min: longer than twilight's connect
+    /// timeout and several back-offs. A fleet whose identify queue takes longer wants more.
+    pub stuck_after: Duration,
+    /// How often the process's own series are stored in `samples`. Default 30 s. Zero: never.
+    pub sample_every: Duration,
+    /// Delimiter in the custom ids of components and modals: what comes before it is stored as the command. Default `:`.
+    pub custom_id_delimiter: char,
+    /// Key under which user ids are hashed (`SHARDLAKE_USER_KEY`). Without one no user is ever stored.
+    pub user_key: Option<Secret>,
+    /// Where this process serves `/metrics`, as others reach it. Stored in `processes`; empty if it does not.
+    pub metrics_address: String,
+}
+
+impl Config {
+    /// The defaults, for this cluster with these shards, into the ClickHouse at `clickhouse_url`.
+    pub fn new(cluster: impl Into<String>, shards: Shards, clickhouse_url: impl Into<String>) -> Self {
+        Self {
+            cluster: cluster.into(),
+            shards,
+            clickhouse: Clickhouse::new(clickhouse_url),
+            batch: BatchLimits::default(),
+            queue_rows: 16_384,
+            spool_bytes: 16 << 20,
+            when_full: WhenFull::DropOldest,
+            interactions: Interactions::UntilFinished,
+            stuck_after: Duration::from_mins(2),
+            sample_every: Duration::from_secs(30),
+            custom_id_delimiter: ':',
+            user_key: None,
+            metrics_address: String::new(),
+        }
+    }
+}
+
+/// A contiguous range of shards of a bot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shards {
+    /// First shard id of this process.
+    pub first: u16,
+    /// How many shards this process runs.
+    pub count: u16,
+    /// How many shards the whole bot has.
+    pub total: u16,
+}
+
+/// Where rows go.
+#[derive(Debug, Clone)]
+pub struct Clickhouse {
+    /// HTTP address, such as `http://127.0.0.1:8123` or `https://clickhouse.example:8443`.
+    pub url: String,
+    /// Database. Default `shardlake`.
+    pub database: String,
+    /// User. Default `default`.
+    pub user: String,
+    /// Password of the user. Default empty.
+    pub password: Secret,
+}
+
+impl Clickhouse {
+    /// The defaults, at `url`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), database: "shardlake".into(), user: "default".into(), password: Secret::default() }
+    }
+
+    /// A client for this place.
+    pub(crate) fn client(&self) -> clickhouse::Client {
+        clickhouse::Client::default()
+            .with_url(&self.url)
+            .with_database(&self.database)
+            .with_user(&self.user)
+            .with_password(self.password.reveal())
+            .with_product_info("shardlake-ingest", env!("CARGO_PKG_VERSION"))
+    }
+}
+
+/// When a batch is sealed: whichever comes first.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchLimits {
+    /// Rows in a batch, 1 to 500,000. Default 50,000. One batch must fit one insert block of the server
+    /// (1,048,449 rows), or it would not land atomically.
+    pub max_rows: usize,
+    /// Age of the oldest row in a batch. Default 5 s; each batch takes 80 to 100 % of it, so that a fleet that was
+    /// started at once does not insert at once.
+    pub max_age: Duration,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { max_rows: 50_000, max_age: Duration::from_secs(5) }
+    }
+}
+
+/// Who gives way when there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// The oldest rows go: after an outage the newest are there.
+    #[default]
+    DropOldest,
+    /// The newest rows go: the beginning of an incident is there.
+    DropNewest,
+}
+
+/// What happens to an interaction that was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Interactions {
+    /// Its row is written when its handler ends, or when its token expires.
+    #[default]
+    UntilFinished,
+    /// Its row is written on receipt: for a process that only watches, while another one answers.
+    OnReceipt,
+}
+
+/// A string that never shows itself in a log.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(secret: String) -> Self {
+        Self(secret)
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(secret: &str) -> Self {
+        Self(secret.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
