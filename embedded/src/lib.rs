@@ -1,1 +1,73 @@
-//! embedded.
+//! A real ClickHouse server on this machine, started by one call.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), shardlake_embedded::Error> {
+//! use shardlake_embedded::{Clickhouse, Options, User};
+//!
+//! let clickhouse = Clickhouse::start(Options::new("lake")).await?;
+//! let reader = clickhouse.credentials(User::Reader);
+//! println!("{} as {}", clickhouse.url(), reader.user);
+//! clickhouse.stop().await
+//! # }
+//! ```
+//!
+//! # How it works
+//!
+//! ClickHouse's engine comes as a library (`fetch-engine.sh` gets it). Run as `clickhouse-local` it can open ClickHouse's own HTTP
+//! and native TCP listeners, so nothing here speaks for the server: every client, format and setting works as it does elsewhere.
+//!
+//! ```text
+//!  this process                              child process: the same binary again, in a session of its own
+//!  ┌────────────────┐   leash: a pipe        ┌───────────────┐  pseudo-terminal   ┌─────────────────────────┐
+//!  │ Clickhouse     │ ─────────────────────► │ child.rs      │ ─────────────────► │ engine.rs: libchdb.so   │
+//!  │ (supervise.rs) │   its end means: stop  │ "exit" = stop │   standard input   │ HTTP (and TCP) listener │
+//!  └────────────────┘                        └───────────────┘                    └─────────────────────────┘
+//! ```
+//!
+//! - **A child process**, because the library allows one engine per process life, takes over signal handlers, and may die of its
+//!   own faults without taking the bot along.
+//! - **A pseudo-terminal**, because without one the engine believes it is part of a script and aborts on the first exception that
+//!   leaves a connection: half an HTTP header, or one wrong password over TCP, would end it (`tests/hostile.rs`).
+//! - **A leash**, because a parent that is killed cannot clean up: the pipe ends with it, and the child then stops its engine.
+//!
+//! # The data directory
+//!
+//! | path | what |
+//! |---|---|
+//! | `lock` | held while a server is up, so that a second one is refused |
+//! | `passwords/` | one file per [`User`], readable by the owner only, made once |
+//! | `config/` | the generated configuration, written anew at each start; drop-ins in `config.d/` and `users.d/` beside it are kept |
+//! | `log/` | warnings of the server, and what the engine wrote to its standard error |
+//! | `engine/` | ClickHouse's own path: tables, metadata |
+//!
+//! Listeners are bound to 127.0.0.1 only. Stop it with [`Clickhouse::stop`]; under systemd use `KillMode=mixed`, or the engine gets
+//! its SIGTERM while its parent still wants to write.
+
+mod error;
+
+mod options;
+
+mod launch;
+
+mod users;
+
+mod data_dir;
+
+mod config;
+
+mod supervise;
+
+mod probe;
+
+mod child;
+
+mod sandbox;
+
+mod engine;
+
+pub use child::engine_main;
+pub use error::Error;
+pub use launch::{ENGINE_VERSION, Launcher, library};
+pub use options::{LogLevel, Options};
+pub use supervise::Clickhouse;
+pub use users::{Credentials, User};

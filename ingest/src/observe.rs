@@ -17,8 +17,9 @@ use std::{
 use futures_util::Stream;
 use shardlake_schema::{TimeMs, rows::ShardEvent};
 use twilight_gateway::{
-    Message, Shard,
+    Message, Shard, ShardState,
     error::{ReceiveMessageError, ReceiveMessageErrorType},
+    queue::{InMemoryQueue, Queue},
 };
 use twilight_model::gateway::event::GatewayEventDeserializer;
 
@@ -36,8 +37,8 @@ type Item = Result<Message, ReceiveMessageError>;
 ///
 /// It dereferences to the shard, so its accessors and commands stay at hand. Drop it before
 /// [`crate::Recorder::shutdown`]: dropping hands over the counts of the last seconds.
-pub struct Observed {
-    shard: Shard,
+pub struct Observed<Q = InMemoryQueue> {
+    shard: Shard<Q>,
     eye: Eye,
 }
 
@@ -53,8 +54,8 @@ struct Eye {
     events: Vec<ShardEvent>,
 }
 
-impl Observed {
-    pub(crate) fn new(shard: Shard, shared: Arc<Shared>) -> Self {
+impl<Q> Observed<Q> {
+    pub(crate) fn new(shard: Shard<Q>, shared: Arc<Shared>) -> Self {
         // Discord's largest bots have a few thousand shards; a u16 holds 65,535.
         let id = u16::try_from(shard.id().number()).unwrap_or(u16::MAX);
         let cell = shared.watch_shard(id);
@@ -70,7 +71,7 @@ impl Observed {
     }
 }
 
-impl Stream for Observed {
+impl<Q: Queue + Unpin> Stream for Observed<Q> {
     type Item = Item;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
@@ -85,7 +86,7 @@ impl Stream for Observed {
 }
 
 impl Eye {
-    fn see(&mut self, polled: &Poll<Option<Item>>, shard: &Shard) {
+    fn see<Q>(&mut self, polled: &Poll<Option<Item>>, shard: &Shard<Q>) {
         let state = shard.state();
         let Poll::Ready(item) = polled else {
             if !self.lifecycle.is_steady(state) {
@@ -102,7 +103,7 @@ impl Eye {
             None => Sign::Nothing,
         };
         let ordinary = matches!(sign, Sign::Dispatch | Sign::Other | Sign::Nothing);
-        if ordinary && self.lifecycle.is_steady(state) && state != twilight_gateway::ShardState::Resuming {
+        if ordinary && self.lifecycle.is_steady(state) && state != ShardState::Resuming {
             if matches!(sign, Sign::Other) {
                 self.cell.note(shard); // a heartbeat was answered: the latency is new
             }
@@ -152,7 +153,7 @@ impl Eye {
         }
     }
 
-    fn change(&mut self, sign: &Sign<'_>, shard: &Shard, now: TimeMs) {
+    fn change<Q>(&mut self, sign: &Sign<'_>, shard: &Shard<Q>, now: TimeMs) {
         let latency = shard.latency();
         let reading = Reading {
             now,
@@ -193,21 +194,21 @@ impl Drop for Eye {
     }
 }
 
-impl Deref for Observed {
-    type Target = Shard;
+impl<Q> Deref for Observed<Q> {
+    type Target = Shard<Q>;
 
-    fn deref(&self) -> &Shard {
+    fn deref(&self) -> &Shard<Q> {
         &self.shard
     }
 }
 
-impl DerefMut for Observed {
-    fn deref_mut(&mut self) -> &mut Shard {
+impl<Q> DerefMut for Observed<Q> {
+    fn deref_mut(&mut self) -> &mut Shard<Q> {
         &mut self.shard
     }
 }
 
-impl fmt::Debug for Observed {
+impl<Q> fmt::Debug for Observed<Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observed").field("shard", &self.shard.id()).finish_non_exhaustive()
     }

@@ -74,7 +74,7 @@ impl Recorder {
     }
 
     /// Wraps a shard so that everything it sees is recorded. The bot's loop stays as it is.
-    pub fn observe(&self, shard: Shard) -> Observed {
+    pub fn observe<Q>(&self, shard: Shard<Q>) -> Observed<Q> {
         Observed::new(shard, Arc::clone(&self.shared))
     }
 

@@ -115,7 +115,7 @@ impl ShardCell {
     }
 
     /// Takes in what the shard says of its connection.
-    pub(crate) fn note(&self, shard: &Shard) {
+    pub(crate) fn note<Q>(&self, shard: &Shard<Q>) {
         if let Some(latency) = shard.latency().recent().first() {
             self.latency_us.store(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX).max(1), Relaxed);
         }

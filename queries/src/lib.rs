@@ -1,1 +1,42 @@
-//! queries.
+//! The catalogue of questions and the service that answers them.
+//!
+//! A question is a file, `catalogue/<noun>/<question>.sql`: its header says what it asks, which parameters it takes and what
+//! each column means; below is the SQL, which runs unchanged in ClickHouse's own client. The service makes an endpoint of
+//! each file. On its way to an answer, a request passes through the modules below, from top to bottom:
+//!
+//! 1. [`catalogue`] finds the question;
+//! 2. [`parameter`] and `moment` turn words into typed values, `resolution` the range and the step into buckets;
+//! 3. `execute` sends the file and the values to ClickHouse, within `limits`, cancelled when the client goes away;
+//! 4. `completeness` asks, at the same time, how fresh and how complete the data behind the answer is;
+//! 5. `answer` puts both into one JSON document, `routes` and `error` speak HTTP, `metrics` counts.
+//!
+//! # What ClickHouse's reader user needs
+//! `SELECT` on the database, `readonly` = 1 or 2, `cancel_http_readonly_queries_on_client_close` = 1 so that a query ends when
+//! its client leaves, and limits that suit the machine. Whatever the profile lets a reader change, the service sets itself
+//! for every query: see [`limits`].
+
+pub mod catalogue;
+
+pub mod parameter;
+
+mod moment;
+
+mod resolution;
+
+pub mod limits;
+
+mod execute;
+
+mod completeness;
+
+mod answer;
+
+mod error;
+
+mod metrics;
+
+mod routes;
+
+pub use catalogue::{Catalogue, CatalogueError, Column, Panel, Question, Unit};
+pub use parameter::{Kind, Parameter, Scalar};
+pub use routes::{Service, router, serve};

@@ -109,7 +109,9 @@ pub(crate) fn statements(sql: &str) -> impl Iterator<Item = &str> {
 /// applied. Statements are written so that the next run can repeat the interrupted migration.
 pub async fn apply(client: &Client, database: &str) -> Result<Applied, MigrateError> {
     let bookkeeping = |source| MigrateError::Statement { version: 0, name: "bookkeeping", source };
-    client
+    // The client's own database may be the one that does not exist yet; `system` always does.
+    let anywhere = client.clone().with_database("system");
+    anywhere
         .query_raw("CREATE DATABASE IF NOT EXISTS {database:Identifier}")
         .param("database", database)
         .execute()

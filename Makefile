@@ -1,0 +1,86 @@
+# Everything that a newcomer types, and everything that CI runs. `make` alone lists the targets.
+# Needed beforehand: Rust with cargo, Node with npm, apt. Each target fetches the rest itself, once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# Recipes share cargo's lock and two of them share apt's: side by side they would only wait for each other.
+.NOTPARALLEL:
+
+# Builds lie outside the checkout: a second clone, or a CI run in a fresh one, finds all dependencies compiled (minutes).
+# Two checkouts that test at the same moment must not share it, as they would swap each other's `shardlake` binary:
+# give one of them a CARGO_TARGET_DIR of its own.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/shardlake
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+
+# The version of Debian's package `prometheus` that the checks are written against. `make test PROMETHEUS=2.53` takes
+# another one, and a promtool that is already installed is taken as it is.
+PROMETHEUS := 2.42
+CARGO_DENY := 0.20.2
+CARGO_MACHETE := 0.9.2
+
+.PHONY: help
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: engine build ## Runs the whole line on this machine: make demo DEMO="--for 20s"
+	@exec "$(CARGO_TARGET_DIR)/debug/shardlake" demo $(DEMO)
+
+# The workspace is built before it is tested: tests start the programs `shardlake` and `shardlake-engine`.
+# `--no-fail-fast`: one run names everything that fails.
+.PHONY: test
+test: engine prometheus systemd lint ## Runs everything that CI runs
+	cargo build --workspace
+	cargo test --workspace --no-fail-fast
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+.PHONY: build
+build: compiler ## Compiles the workspace
+	cargo build --workspace
+
+.PHONY: lint
+lint: compiler ## Checks format and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+.PHONY: fmt
+fmt: ## Formats the code
+	cargo fmt --all
+
+.PHONY: bench
+bench: engine compiler ## Measures the cost of each arrow: make bench BENCH="--bench observe"
+	cargo bench --package shardlake-line $(BENCH)
+
+# The advisory database is a git repository of its own, out of reach of a machine that only has the package clients:
+# `cargo deny check advisories` is for where it can be fetched.
+.PHONY: audit
+audit: ## Checks licences, sources and unused dependencies
+	@.ci/need-cargo cargo-deny $(CARGO_DENY)
+	@.ci/need-cargo cargo-machete $(CARGO_MACHETE)
+	cargo deny --workspace check licenses bans sources
+	cargo machete
+
+.PHONY: clean
+clean: ## Deletes what was built, for all checkouts; the engine stays
+	cargo clean
+
+# What the targets above need.
+
+.PHONY: engine
+engine: ## Fetches the ClickHouse engine into the cache
+	@.ci/need npm npm
+	@.ci/need openssl openssl
+	@embedded/fetch-engine.sh >/dev/null
+
+.PHONY: prometheus
+prometheus: ## Installs promtool, which checks the metrics and the rules
+	@.ci/need promtool prometheus $(PROMETHEUS)
+
+.PHONY: systemd
+systemd: ## Installs systemd-analyze, which checks the units
+	@.ci/need systemd-analyze systemd
+
+.PHONY: compiler
+compiler: ## Installs the C compiler and linker that two dependencies want
+	@.ci/need cc build-essential

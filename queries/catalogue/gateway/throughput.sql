@@ -1,0 +1,44 @@
+-- title: Gateway throughput
+-- description: Dispatches and their JSON text per second, per bucket and cluster. Buckets without any are 0; a cluster
+--   without a dispatch in the whole range has no rows.
+-- panel: timeseries
+-- table: gateway_counts
+-- min_step: 10s
+-- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
+-- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
+-- param: step    UInt32               = auto Width of a bucket, seconds
+-- param: cluster Array(String)        = []   Only these clusters; empty: all
+-- param: shard   Array(UInt16)        = []   Only these shards; empty: all
+-- param: event   Array(String)        = []   Only these dispatch types, such as MESSAGE_CREATE; empty: all
+-- column: time             time        Start of the bucket
+-- column: cluster          id          Cluster
+-- column: dispatches_per_s per_s       Dispatches received, replays included
+-- column: replayed_per_s   per_s       Of these, replayed after a resume
+-- column: bytes_per_s      bytes_per_s Their JSON text after decompression
+SELECT
+    bucket AS time,
+    cluster,
+    dispatches / {step:UInt32} AS dispatches_per_s,
+    replays / {step:UInt32} AS replayed_per_s,
+    text_bytes / {step:UInt32} AS bytes_per_s
+FROM
+(
+    SELECT
+        toStartOfInterval(time, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        cluster,
+        sum(gateway_counts.dispatches) AS dispatches,
+        sum(replayed) AS replays,
+        sum(bytes) AS text_bytes
+    FROM gateway_counts
+    WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
+        AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
+        AND (empty({shard:Array(UInt16)}) OR shard IN {shard:Array(UInt16)})
+        AND (empty({event:Array(String)}) OR event IN {event:Array(String)})
+    GROUP BY cluster, bucket
+    ORDER BY cluster, bucket WITH FILL
+        FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
+        TO {to:DateTime64(3, 'UTC')}
+        STEP toIntervalSecond({step:UInt32})
+)
+WHERE cluster != '' -- with no row at all, the fill makes a series without a name
+ORDER BY time, toUInt64OrZero(cluster), cluster

@@ -1,0 +1,228 @@
+//! The answer: ClickHouse's document, reshaped so that its form never depends on a profile's output settings.
+//!
+//! Rows become objects. Times in UTC become ISO 8601. A 64-bit integer is a string where it names something (its column's
+//! unit is `id`, or the header does not declare it), because JavaScript would round it; where it measures something it is a
+//! number. `nan` and infinities are null.
+
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
+use serde_json::value::RawValue;
+use shardlake_schema::TimeMs;
+
+use crate::{
+    catalogue::{Question, Unit},
+    completeness::Completeness,
+    error::AskError,
+    limits::MAX_ROWS,
+    moment,
+    resolution::{Range, Resolved},
+};
+
+/// The part of `JSONCompact` that we use.
+#[derive(Deserialize)]
+struct Document<'a> {
+    meta: Vec<ColumnType>,
+    #[serde(borrow)]
+    data: Vec<Vec<&'a RawValue>>,
+    statistics: Statistics,
+}
+
+#[derive(Deserialize, Serialize)]
+struct ColumnType {
+    name: String,
+    #[serde(rename = "type")]
+    sql_type: String,
+}
+
+#[derive(Deserialize)]
+struct Statistics {
+    elapsed: f64,
+    rows_read: u64,
+    bytes_read: u64,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    question: &'a str,
+    columns: &'a [ColumnType],
+    rows: Vec<RowOut<'a>>,
+    meta: Meta<'a>,
+}
+
+#[derive(Serialize)]
+struct Meta<'a> {
+    from: Option<String>,
+    to: Option<String>,
+    step_s: Option<u32>,
+    time_zone: &'static str,
+    table: &'a str,
+    #[serde(flatten)]
+    completeness: &'a Completeness,
+    rows_read: u64,
+    bytes_read: u64,
+    elapsed_ms: f64,
+    query_id: &'a str,
+}
+
+/// A finished reply.
+pub(crate) struct Reply {
+    /// The JSON document.
+    pub(crate) body: Vec<u8>,
+    /// Rows that ClickHouse read for it.
+    pub(crate) rows_read: u64,
+}
+
+/// Writes the reply to what was asked from ClickHouse's `document`.
+pub(crate) fn write(
+    question: &Question,
+    asked: &Resolved,
+    document: &[u8],
+    completeness: &Completeness,
+    query_id: &str,
+) -> Result<Reply, AskError> {
+    let document: Document<'_> = serde_json::from_slice(document).map_err(|error| {
+        let message =
+            format!("ClickHouse did not answer in JSONCompact ({error}); is there a FORMAT in the question's SQL?");
+        AskError::Failed { message }
+    })?;
+    if document.data.len() as u64 > MAX_ROWS {
+        return Err(AskError::TooLarge);
+    }
+    let shapes: Vec<Shape> = document.meta.iter().map(|column| Shape::of(question, column)).collect();
+    let at = |pick: fn(&Range) -> TimeMs| asked.range.as_ref().map(|range| moment::iso8601(pick(range)));
+    let answer = Answer {
+        question: &question.id(),
+        columns: &document.meta,
+        rows: document.data.iter().map(|cells| RowOut { columns: &document.meta, shapes: &shapes, cells }).collect(),
+        meta: Meta {
+            from: at(|range| range.from),
+            to: at(|range| range.to),
+            step_s: asked.step_s,
+            time_zone: "UTC",
+            table: &question.table,
+            completeness,
+            rows_read: document.statistics.rows_read,
+            bytes_read: document.statistics.bytes_read,
+            elapsed_ms: (document.statistics.elapsed * 1e6).round() / 1e3,
+            query_id,
+        },
+    };
+    let body = serde_json::to_vec(&answer).map_err(|error| AskError::Failed { message: error.to_string() })?;
+    Ok(Reply { body, rows_read: document.statistics.rows_read })
+}
+
+/// How a column's cells are rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// As they are.
+    Same,
+    /// `2026-10-01 12:00:00.000` to ISO 8601.
+    Utc,
+    /// A 64-bit integer to a string.
+    Text,
+    /// A 64-bit integer to a number.
+    Number,
+    /// A float that may be no number.
+    Finite,
+}
+
+impl Shape {
+    fn of(question: &Question, column: &ColumnType) -> Self {
+        let unit = question.columns.iter().find(|declared| declared.name == column.name).map(|declared| declared.unit);
+        let inner = |text: &str, wrapper: &str| {
+            text.strip_prefix(wrapper).and_then(|rest| rest.strip_suffix(')')).map(str::to_owned)
+        };
+        let sql_type = inner(&column.sql_type, "LowCardinality(").unwrap_or_else(|| column.sql_type.clone());
+        let sql_type = inner(&sql_type, "Nullable(").unwrap_or(sql_type);
+        match sql_type.as_str() {
+            "UInt64" | "Int64" if unit.is_some_and(Unit::is_measure) => Shape::Number,
+            "UInt64" | "Int64" => Shape::Text,
+            "Float32" | "Float64" => Shape::Finite,
+            other if other.starts_with("DateTime") && other.ends_with("'UTC')") => Shape::Utc,
+            _ => Shape::Same,
+        }
+    }
+}
+
+struct RowOut<'a> {
+    columns: &'a [ColumnType],
+    shapes: &'a [Shape],
+    cells: &'a [&'a RawValue],
+}
+
+impl Serialize for RowOut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut row = serializer.serialize_map(Some(self.columns.len()))?;
+        for ((column, shape), cell) in self.columns.iter().zip(self.shapes).zip(self.cells) {
+            row.serialize_entry(&column.name, &Cell { shape: *shape, json: cell })?;
+        }
+        row.end()
+    }
+}
+
+struct Cell<'a> {
+    shape: Shape,
+    json: &'a RawValue,
+}
+
+impl Serialize for Cell<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = self.json.get();
+        let unquoted = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
+        match (self.shape, unquoted) {
+            (Shape::Utc, Some(time)) if !time.contains('T') => {
+                serializer.serialize_str(&format!("{}Z", time.replace(' ', "T")))
+            }
+            (Shape::Text, None) if json != "null" => serializer.serialize_str(json),
+            (Shape::Number, Some(digits)) => match digits.parse::<i128>() {
+                Ok(number) => serializer.serialize_i128(number),
+                Err(_) => self.json.serialize(serializer),
+            },
+            (Shape::Finite, Some(_)) => serializer.serialize_none(),
+            _ => self.json.serialize(serializer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(shape: Shape, json: &str) -> String {
+        let json = RawValue::from_string(json.to_owned()).unwrap();
+        serde_json::to_string(&Cell { shape, json: &json }).unwrap()
+    }
+
+    #[test]
+    fn the_form_does_not_depend_on_output_settings() {
+        for written in [r#""2026-10-01 12:00:00.005""#, r#""2026-10-01T12:00:00.005Z""#] {
+            assert_eq!(cell(Shape::Utc, written), r#""2026-10-01T12:00:00.005Z""#);
+        }
+        for written in ["18446744073709551615", r#""18446744073709551615""#] {
+            assert_eq!(cell(Shape::Text, written), r#""18446744073709551615""#);
+            assert_eq!(cell(Shape::Number, written), "18446744073709551615");
+        }
+        assert_eq!(cell(Shape::Number, r#""-5""#), "-5");
+        assert_eq!(cell(Shape::Finite, r#""nan""#), "null");
+        assert_eq!(cell(Shape::Finite, "0.5"), "0.5");
+        for shape in [Shape::Utc, Shape::Text, Shape::Number, Shape::Finite, Shape::Same] {
+            assert_eq!(cell(shape, "null"), "null");
+        }
+    }
+
+    #[test]
+    fn a_shape_follows_from_type_and_unit() {
+        let catalogue = crate::Catalogue::builtin();
+        let question = catalogue.get("interactions/volume").unwrap();
+        let shape = |name: &str, sql_type: &str| {
+            Shape::of(question, &ColumnType { name: name.into(), sql_type: sql_type.into() })
+        };
+        assert_eq!(shape("interactions", "UInt64"), Shape::Number);
+        assert_eq!(shape("interactions", "Nullable(Int64)"), Shape::Number);
+        assert_eq!(shape("cluster", "UInt64"), Shape::Text);
+        assert_eq!(shape("undeclared", "UInt64"), Shape::Text);
+        assert_eq!(shape("cluster", "LowCardinality(String)"), Shape::Same);
+        assert_eq!(shape("time", "Nullable(DateTime64(3, 'UTC'))"), Shape::Utc);
+        assert_eq!(shape("time", "DateTime"), Shape::Same, "its time zone is the server's");
+        assert_eq!(shape("x", "Nullable(Float32)"), Shape::Finite);
+    }
+}

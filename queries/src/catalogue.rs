@@ -1,0 +1,308 @@
+//! Questions, and where they come from: files compiled in, and a folder of the user's own beside them.
+//!
+//! The header of a file is a block of comment lines. A line is `-- key: value`; a line with more than one space after its
+//! dashes continues the one above; a bare `--` separates. Keys:
+//!
+//! | key | times | value |
+//! |---|---|---|
+//! | `title` | 1 | a few words |
+//! | `description` | 1 | what is asked and how to read the answer |
+//! | `panel` | 1 | how to draw it: see [`Panel`] |
+//! | `table` | 1 | the table it reads; how fresh and complete an answer is, is judged by it |
+//! | `min_step` | 0 or 1 | the finest `step` that makes sense, such as `10s`; default `1s` |
+//! | `param` | any | `name Type [= default] meaning`; without a default it is required |
+//! | `column` | any | `name unit meaning`, in the order of the answer: see [`Unit`] |
+//!
+//! `param: from` and `to` (both `DateTime64(3, 'UTC')`) and `step` (`UInt32`, seconds) are the range and the width of its
+//! buckets. The text below the header is one statement. Every `{name:Type}` in it is declared, with the same type, and
+//! every declared parameter is used; the parser insists.
+
+mod header;
+mod placeholder;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Serialize, Serializer};
+
+use crate::parameter::Parameter;
+
+/// Path and text of each file of `catalogue/`.
+const BUILTIN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/catalogue.rs"));
+
+/// One file of the catalogue.
+#[derive(Debug, Clone, Serialize)]
+pub struct Question {
+    /// What it is about: the file's folder.
+    pub noun: String,
+    /// What it asks: the file's name without `.sql`.
+    pub name: String,
+    /// A few words.
+    pub title: String,
+    /// What is asked and how to read the answer.
+    pub description: String,
+    /// How to draw the answer.
+    pub panel: Panel,
+    /// The table it reads.
+    pub table: String,
+    /// The finest step that makes sense, seconds.
+    pub min_step_s: u32,
+    /// Its parameters, as the header lists them.
+    pub parameters: Vec<Parameter>,
+    /// The columns of the answer, in order.
+    pub columns: Vec<Column>,
+    /// The whole file, header included, as ClickHouse gets it.
+    #[serde(skip)]
+    pub sql: String,
+}
+
+impl Question {
+    /// `noun/name`: its name in the catalogue and the end of its path.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.noun, self.name)
+    }
+
+    /// The unit of the answer as a whole: that of its first column with a measure.
+    pub fn unit(&self) -> Unit {
+        let mut units = self.columns.iter().map(|column| column.unit);
+        units.find(|unit| unit.is_measure()).unwrap_or(Unit::Text)
+    }
+
+    /// Its parameter of this name.
+    pub fn parameter(&self, name: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|parameter| parameter.name == name)
+    }
+}
+
+/// A column of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// The unit of its values.
+    pub unit: Unit,
+    /// What it says.
+    pub doc: String,
+}
+
+/// A set of words that a header may use, each with its variant.
+macro_rules! words {
+    ($(#[$meta:meta])* $type:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $type {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl $type {
+            /// Every one of them.
+            pub const ALL: &[$type] = &[$($type::$variant,)*];
+
+            /// The word in the header and in JSON.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $($type::$variant => $word,)*
+                }
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// How to draw an answer; the words are Grafana's panel types.
+    Panel {
+        /// Rows and columns.
+        Table = "table",
+        /// A line for each series; has a `time` column, ascending.
+        Timeseries = "timeseries",
+        /// One number.
+        Stat = "stat",
+        /// A bar for each row.
+        Bargauge = "bargauge",
+        /// A band for each thing that changes its state; has a `time` column, ascending.
+        StateTimeline = "state-timeline",
+    }
+}
+
+words! {
+    /// The unit of a column.
+    Unit {
+        /// A name or number of something: always a string in JSON, also where the column holds 64-bit integers.
+        Id = "id",
+        /// Words.
+        Text = "text",
+        /// A moment, UTC.
+        Time = "time",
+        /// A number of things.
+        Count = "count",
+        /// A share, 0 to 1.
+        Ratio = "ratio",
+        /// Milliseconds.
+        Milliseconds = "ms",
+        /// Seconds.
+        Seconds = "s",
+        /// Bytes.
+        Bytes = "bytes",
+        /// Things per second.
+        PerSecond = "per_s",
+        /// Bytes per second.
+        BytesPerSecond = "bytes_per_s",
+    }
+}
+
+impl Unit {
+    /// Whether it measures something; otherwise it names something.
+    pub const fn is_measure(self) -> bool {
+        !matches!(self, Unit::Id | Unit::Text | Unit::Time)
+    }
+}
+
+/// Why a catalogue could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogueError {
+    /// A file does not follow the format described in [`crate::catalogue`].
+    #[error("{file}:{line}: {message}")]
+    Malformed {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong and what was expected.
+        message: String,
+    },
+    /// Two files have the same noun and name.
+    #[error("{file}: there is a question {id} already; give this one another name")]
+    Duplicate {
+        /// The later file.
+        file: String,
+        /// Its noun and name.
+        id: String,
+    },
+    /// A file or folder could not be read.
+    #[error("{} cannot be read", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// All questions, by `noun/name`.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    questions: BTreeMap<String, Arc<Question>>,
+}
+
+impl Catalogue {
+    /// The questions that are compiled in.
+    ///
+    /// # Panics
+    /// If a file of `catalogue/` is malformed, which this crate's tests rule out.
+    pub fn builtin() -> Self {
+        let mut catalogue = Self::default();
+        for (path, text) in BUILTIN {
+            let (noun, file) = path.split_once('/').expect("build.rs writes noun/file");
+            catalogue.add(&format!("catalogue/{path}"), noun, file, text).expect("tests parse every compiled-in file");
+        }
+        catalogue
+    }
+
+    /// Adds the files `<noun>/<question>.sql` below `folder`. Other files are ignored.
+    ///
+    /// # Errors
+    /// [`CatalogueError`], at the first file that cannot be read, is malformed or takes the name of another question.
+    pub fn with_folder(mut self, folder: &Path) -> Result<Self, CatalogueError> {
+        for noun in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
+            for path in entries(&noun)?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "sql")) {
+                let text =
+                    fs::read_to_string(&path).map_err(|source| CatalogueError::Read { path: path.clone(), source })?;
+                let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                self.add(&path.display().to_string(), &name(&noun), &name(&path), &text)?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// The question of this `noun/name`.
+    pub fn get(&self, id: &str) -> Option<&Arc<Question>> {
+        self.questions.get(id)
+    }
+
+    /// All questions, ordered by noun and name.
+    pub fn questions(&self) -> impl Iterator<Item = &Arc<Question>> {
+        self.questions.values()
+    }
+
+    /// `file` is what errors call it, `file_name` its last part.
+    fn add(&mut self, file: &str, noun: &str, file_name: &str, text: &str) -> Result<(), CatalogueError> {
+        let name = file_name.strip_suffix(".sql").unwrap_or(file_name);
+        let question = header::parse(noun, name, text).map_err(|fault| CatalogueError::Malformed {
+            file: file.to_owned(),
+            line: fault.line,
+            message: fault.message,
+        })?;
+        let id = question.id();
+        if self.questions.contains_key(&id) {
+            return Err(CatalogueError::Duplicate { file: file.to_owned(), id });
+        }
+        self.questions.insert(id, Arc::new(question));
+        Ok(())
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, CatalogueError> {
+    let read = || fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>();
+    let mut paths = read().map_err(|source| CatalogueError::Read { path: folder.to_owned(), source })?;
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_compiled_in_file_parses() {
+        assert_eq!(Catalogue::builtin().questions().count(), BUILTIN.len());
+    }
+
+    #[test]
+    fn a_folder_is_loaded_beside_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine/answer.sql");
+        fs::create_dir(file.parent().unwrap()).unwrap();
+        fs::write(folder.path().join("mine/notes.txt"), "not a question").unwrap();
+        fs::write(
+            &file,
+            "-- title: T\n-- description: D\n-- panel: stat\n-- table: interactions\n-- column: n count N\nSELECT 42 AS n\n",
+        )
+        .unwrap();
+        let catalogue = Catalogue::builtin().with_folder(folder.path()).unwrap();
+        assert_eq!(catalogue.get("mine/answer").unwrap().unit(), Unit::Count);
+        assert!(catalogue.get("interactions/volume").is_some());
+
+        fs::write(&file, "-- title: T\n-- panel: pie\n-- table: t\n-- description: D\nSELECT 42\n").unwrap();
+        let error = Catalogue::builtin().with_folder(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("answer.sql:2: ") && error.contains("state-timeline"), "{error}");
+
+        let twice = folder.path().join("clusters");
+        fs::create_dir(&twice).unwrap();
+        fs::remove_file(&file).unwrap();
+        fs::write(twice.join("list.sql"), BUILTIN.iter().find(|(path, _)| *path == "clusters/list.sql").unwrap().1)
+            .unwrap();
+        let error = Catalogue::builtin().with_folder(folder.path()).unwrap_err();
+        assert!(matches!(error, CatalogueError::Duplicate { id, .. } if id == "clusters/list"));
+    }
+}

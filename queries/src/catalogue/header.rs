@@ -1,0 +1,353 @@
+//! One file: header and statement, checked against each other. The format is described in [`super`].
+
+use super::{
+    Column, Panel, Question, Unit,
+    placeholder::{Scan, is_name, scan},
+};
+use crate::{
+    parameter::{Kind, Parameter},
+    resolution::{FROM, STEP, TO, parse_step},
+};
+
+/// What is wrong with a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The line, from 1.
+    pub(super) line: usize,
+    /// What is wrong and what was expected.
+    pub(super) message: String,
+}
+
+fn fault<T>(line: usize, message: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault { line, message: message.into() })
+}
+
+/// A `-- key: value` with its continuations.
+struct Entry<'a> {
+    line: usize,
+    key: &'a str,
+    value: String,
+}
+
+const KEYS: &str = "title, description, panel, table, min_step, param and column";
+
+/// Reads a question from the text of its file.
+pub(super) fn parse(noun: &str, name: &str, text: &str) -> Result<Question, Fault> {
+    for part in [noun, name] {
+        if !is_name(part) {
+            return fault(1, format!("`{part}` cannot be part of a path: use letters, digits and underscores"));
+        }
+    }
+    let entries = entries(text)?;
+    for entry in &entries {
+        if !KEYS.split([',', ' ']).any(|key| key == entry.key) {
+            return fault(entry.line, format!("unknown key `{}`: the keys are {KEYS}", entry.key));
+        }
+    }
+    let table = single(&entries, "table")?;
+    if !is_name(&table.value) {
+        return fault(table.line, format!("`{}` is not the name of a table", table.value));
+    }
+    let question = Question {
+        noun: noun.to_owned(),
+        name: name.to_owned(),
+        title: single(&entries, "title")?.value.clone(),
+        description: single(&entries, "description")?.value.clone(),
+        panel: word(single(&entries, "panel")?, Panel::ALL, Panel::as_str)?,
+        table: table.value.clone(),
+        min_step_s: min_step(&entries)?,
+        parameters: all(&entries, "param").map(parameter).collect::<Result<_, _>>()?,
+        columns: all(&entries, "column").map(column).collect::<Result<_, _>>()?,
+        sql: text.to_owned(),
+    };
+    check_names(&entries, &question)?;
+    check_range(&entries, &question)?;
+    check_statement(&entries, &question, &scan(text))?;
+    Ok(question)
+}
+
+/// The header: every line up to the first that is no comment.
+fn entries(text: &str) -> Result<Vec<Entry<'_>>, Fault> {
+    let mut entries: Vec<Entry<'_>> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let number = index + 1;
+        let Some(comment) = line.strip_prefix("--") else { break };
+        if comment.trim().is_empty() {
+            continue;
+        }
+        if comment.starts_with("  ") || comment.starts_with(" \t") {
+            let Some(last) = entries.last_mut() else {
+                return fault(
+                    number,
+                    "a line with more than one space after `--` continues the one above, and there is none",
+                );
+            };
+            last.value.push(' ');
+            last.value.push_str(comment.trim());
+            continue;
+        }
+        match comment.strip_prefix(' ').and_then(|comment| comment.split_once(':')) {
+            Some((key, value)) if is_name(key) => {
+                entries.push(Entry { line: number, key, value: value.trim().to_owned() });
+            }
+            _ => return fault(number, "expected `-- key: value`; indent the line to continue the one above"),
+        }
+    }
+    match entries.iter().find(|entry| entry.value.trim().is_empty()) {
+        Some(empty) => fault(empty.line, format!("`{}` has no value", empty.key)),
+        None => Ok(entries),
+    }
+}
+
+fn all<'a>(entries: &'a [Entry<'a>], key: &'a str) -> impl Iterator<Item = &'a Entry<'a>> {
+    entries.iter().filter(move |entry| entry.key == key)
+}
+
+fn at_most_one<'a>(entries: &'a [Entry<'a>], key: &'a str) -> Result<Option<&'a Entry<'a>>, Fault> {
+    let mut found = all(entries, key);
+    let first = found.next();
+    match found.next() {
+        Some(second) => fault(second.line, format!("`{key}` is given twice")),
+        None => Ok(first),
+    }
+}
+
+fn single<'a>(entries: &'a [Entry<'a>], key: &'a str) -> Result<&'a Entry<'a>, Fault> {
+    at_most_one(entries, key)?.map_or_else(|| fault(1, format!("the header lacks `-- {key}: …`")), Ok)
+}
+
+fn word<T: Copy>(entry: &Entry<'_>, all: &[T], as_str: fn(T) -> &'static str) -> Result<T, Fault> {
+    match all.iter().find(|known| as_str(**known) == entry.value) {
+        Some(known) => Ok(*known),
+        None => fault(entry.line, format!("unknown {} `{}`: expected {}", entry.key, entry.value, one_of(all, as_str))),
+    }
+}
+
+fn one_of<T: Copy>(all: &[T], as_str: fn(T) -> &'static str) -> String {
+    all.iter().map(|known| as_str(*known)).collect::<Vec<_>>().join(", ")
+}
+
+fn min_step(entries: &[Entry<'_>]) -> Result<u32, Fault> {
+    match at_most_one(entries, "min_step")? {
+        None => Ok(1),
+        Some(entry) => parse_step(&entry.value).map_or_else(
+            || fault(entry.line, format!("`{}` is no width of a bucket: expected such as 10s, 5m or 1h", entry.value)),
+            Ok,
+        ),
+    }
+}
+
+/// `name Type [= default] meaning`
+fn parameter(entry: &Entry<'_>) -> Result<Parameter, Fault> {
+    let (name, rest) = first_word(&entry.value);
+    if !is_name(name) {
+        return fault(entry.line, format!("`{name}` is not the name of a parameter"));
+    }
+    let (sql_type, rest) = first_type(rest);
+    let Some(kind) = Kind::of(name, sql_type) else {
+        return fault(entry.line, format!("parameter `{name}` cannot have the type `{sql_type}`: {}", Kind::TYPES));
+    };
+    let (default, doc) = match rest.strip_prefix('=') {
+        Some(rest) => {
+            let (default, doc) = first_word(rest.trim_start());
+            (Some(default.to_owned()), doc)
+        }
+        None => (None, rest),
+    };
+    if doc.is_empty() {
+        return fault(
+            entry.line,
+            format!("parameter `{name}` lacks its meaning: expected `name Type [= default] meaning`"),
+        );
+    }
+    let parameter = Parameter { name: name.to_owned(), kind, default, doc: doc.to_owned() };
+    match parameter.check_default() {
+        Err(bad) => fault(entry.line, format!("default of `{name}`: {}; expected {}", bad.message, bad.expected)),
+        Ok(()) => Ok(parameter),
+    }
+}
+
+/// `name unit meaning`
+fn column(entry: &Entry<'_>) -> Result<Column, Fault> {
+    let (name, rest) = first_word(&entry.value);
+    let (unit, doc) = first_word(rest);
+    let Some(unit) = Unit::ALL.iter().find(|known| known.as_str() == unit) else {
+        let units = one_of(Unit::ALL, Unit::as_str);
+        return fault(entry.line, format!("column `{name}` has the unknown unit `{unit}`: expected {units}"));
+    };
+    if doc.is_empty() {
+        return fault(entry.line, format!("column `{name}` lacks its meaning: expected `name unit meaning`"));
+    }
+    Ok(Column { name: name.to_owned(), unit: *unit, doc: doc.to_owned() })
+}
+
+fn first_word(text: &str) -> (&str, &str) {
+    text.split_once(char::is_whitespace).map_or((text, ""), |(word, rest)| (word, rest.trim_start()))
+}
+
+/// A type is a word, or runs to the end of its parentheses.
+fn first_type(text: &str) -> (&str, &str) {
+    let mut depth = 0_usize;
+    for (at, char) in text.char_indices() {
+        match char {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ if depth == 0 && char.is_whitespace() => return (&text[..at], text[at..].trim_start()),
+            _ => {}
+        }
+    }
+    (text, "")
+}
+
+fn check_names(entries: &[Entry<'_>], question: &Question) -> Result<(), Fault> {
+    let columns = question.columns.iter().map(|column| column.name.as_str());
+    let parameters = question.parameters.iter().map(|parameter| parameter.name.as_str());
+    for (key, names) in [("column", columns.collect::<Vec<_>>()), ("param", parameters.collect())] {
+        for (entry, (index, name)) in all(entries, key).zip(names.iter().enumerate()) {
+            if names[..index].contains(name) {
+                return fault(entry.line, format!("`{name}` is declared twice"));
+            }
+        }
+    }
+    let has_time = question.columns.first().is_some_and(|column| column.name == "time" && column.unit == Unit::Time);
+    match question.panel {
+        _ if question.columns.is_empty() => fault(1, "the header declares no column"),
+        Panel::Timeseries | Panel::StateTimeline if !has_time => {
+            let line = single(entries, "panel")?.line;
+            fault(line, format!("the panel {} needs a first column `time` with the unit time", question.panel.as_str()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_range(entries: &[Entry<'_>], question: &Question) -> Result<(), Fault> {
+    let has = |name| question.parameter(name).is_some();
+    let line_of =
+        |name| all(entries, "param").find(|entry| first_word(&entry.value).0 == name).map_or(1, |entry| entry.line);
+    if has(FROM) != has(TO) {
+        let only = if has(FROM) { FROM } else { TO };
+        return fault(line_of(only), "`from` and `to` come together: a range has two ends");
+    }
+    if has(STEP) && !has(FROM) {
+        return fault(line_of(STEP), "`step` divides a range: declare `from` and `to` too");
+    }
+    match at_most_one(entries, "min_step")? {
+        Some(entry) if !has(STEP) => fault(entry.line, "`min_step` has no meaning without the parameter `step`"),
+        _ => Ok(()),
+    }
+}
+
+fn check_statement(entries: &[Entry<'_>], question: &Question, scan: &Scan<'_>) -> Result<(), Fault> {
+    if !scan.has_statement {
+        return fault(question.sql.lines().count().max(1), "there is no statement below the header");
+    }
+    if let Some(line) = scan.second_statement {
+        return fault(line, "a second statement starts here: a question is one");
+    }
+    for used in &scan.placeholders {
+        match question.parameter(used.name) {
+            None => {
+                return fault(used.line, format!("`{}` is not declared: add `-- param: {} …`", used.name, used.name));
+            }
+            Some(declared) if Kind::of(used.name, used.sql_type) != Some(declared.kind) => {
+                let declared = declared.kind.sql_type();
+                return fault(used.line, format!("`{}` is declared as {declared}, not {}", used.name, used.sql_type));
+            }
+            Some(_) => {}
+        }
+    }
+    for (entry, parameter) in all(entries, "param").zip(&question.parameters) {
+        if !scan.placeholders.iter().any(|used| used.name == parameter.name) {
+            return fault(entry.line, format!("parameter `{}` is never used", parameter.name));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "\
+-- title: Interactions
+-- description: How many,
+--   and where from.
+-- panel: timeseries
+-- table: interactions
+-- min_step: 10s
+--
+-- param: from  DateTime64(3, 'UTC') = -1h  Start of the range
+-- param: to    DateTime64(3,'UTC')  = now  End of the range
+-- param: step  UInt32               = auto Width of a bucket
+-- param: shard Array(UInt16)        = 0,1  Shards
+-- param: guild UInt64                      Guild
+-- column: time time  Start of the bucket
+-- column: n    count How many
+SELECT {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}, {step:UInt32}, {shard:Array(UInt16)}, {guild:UInt64}
+";
+
+    #[test]
+    fn reads_a_header() {
+        let question = parse("interactions", "volume", GOOD).unwrap();
+        assert_eq!(question.description, "How many, and where from.");
+        assert_eq!((question.panel, question.min_step_s, question.unit()), (Panel::Timeseries, 10, Unit::Count));
+        let shard = question.parameter("shard").unwrap();
+        assert_eq!((shard.kind.sql_type().as_str(), shard.default.as_deref()), ("Array(UInt16)", Some("0,1")));
+        assert_eq!(question.parameter("guild").unwrap().default, None);
+        assert_eq!(question.sql, GOOD, "ClickHouse gets the file unchanged");
+    }
+
+    /// Each change of the good file, the line that is blamed, and a word of the reason.
+    #[test]
+    fn blames_the_right_line() {
+        for (before, after, line, reason) in [
+            ("-- title: Interactions", "-- tittle: Interactions", 1, "tittle"),
+            ("-- title: Interactions\n", "", 1, "title"),
+            ("-- title: Interactions", "-- title:", 1, "no value"),
+            ("-- title: Interactions", "--   title: Interactions", 1, "above"),
+            ("-- title: Interactions", "-- Interactions", 1, "key: value"),
+            ("-- panel: timeseries", "-- panel: pie", 4, "bargauge"),
+            ("-- panel: timeseries", "-- panel: table\n-- panel: stat", 5, "twice"),
+            ("-- table: interactions", "-- table: a.b", 5, "table"),
+            ("-- min_step: 10s", "-- min_step: soon", 6, "soon"),
+            ("-- param: from ", "-- param: fr-om ", 8, "fr-om"),
+            ("to    DateTime64(3,'UTC')", "to    DateTime", 9, "DateTime64"),
+            ("step  UInt32               = auto", "step  UInt32 = often", 10, "often"),
+            ("= 0,1  Shards", "= 0,65536  Shards", 11, "65535"),
+            ("= 0,1  Shards", "= 0,1", 11, "meaning"),
+            ("-- column: n    count How many", "-- column: n    pounds How many", 14, "pounds"),
+            ("-- column: n    count How many", "-- column: n    count", 14, "meaning"),
+            ("-- column: n    count How many", "-- column: time count How many", 14, "twice"),
+            ("-- column: time time  Start", "-- column: at   time  Start", 4, "time"),
+            ("{guild:UInt64}", "1", 12, "never used"),
+            ("{guild:UInt64}", "{guild:UInt32}", 15, "UInt64"),
+            ("{guild:UInt64}", "{guild:UInt64}, {other:UInt8}", 15, "other"),
+            ("{guild:UInt64}\n", "{guild:UInt64};\nSELECT 2\n", 16, "second"),
+        ] {
+            let text = GOOD.replace(before, after);
+            assert_ne!(text, GOOD, "{before} is not in the file");
+            let fault = parse("interactions", "volume", &text).unwrap_err();
+            assert_eq!(fault.line, line, "{after}: {}", fault.message);
+            assert!(fault.message.contains(reason), "{after}: {}", fault.message);
+        }
+    }
+
+    #[test]
+    fn a_range_is_whole() {
+        let header = "-- title: T\n-- description: D\n-- panel: stat\n-- table: t\n-- column: n count N\n";
+        let half = format!("{header}-- param: to DateTime64(3, 'UTC') = now End\nSELECT {{to:DateTime64(3, 'UTC')}}");
+        assert_eq!(parse("a", "b", &half).unwrap_err().line, 6);
+        let no_range = format!("{header}-- param: step UInt32 = 10 Step\nSELECT {{step:UInt32}}");
+        assert_eq!(parse("a", "b", &no_range).unwrap_err().line, 6);
+        let nothing = format!("{header}\n");
+        assert!(parse("a", "b", &nothing).unwrap_err().message.contains("no statement"));
+        assert!(parse("a", "b/c", header).unwrap_err().message.contains("b/c"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_answered_not_panicked_at(text in "(-- ?[a-z_]{0,6}:? ?[ -~é]{0,20}\n){0,8}[ -~\n{}'é]{0,60}") {
+            let _ = parse("a", "b", &text);
+        }
+    }
+}

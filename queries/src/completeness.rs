@@ -1,0 +1,139 @@
+//! How fresh and how complete the data behind an answer is, from `batches` and `processes`.
+//!
+//! **Freshness** is, per cluster, the newest moment at which ClickHouse acknowledged a batch of it, from any table: every
+//! cluster sends samples of its own metrics all the time, so a cluster that is behind is spooling, dead or cut off, whereas a
+//! quiet one is not behind. `newest_in_table_at` says the same for the table that the question reads.
+//!
+//! **Complete** means: in the numbered batches of that table that are known to have existed, none whose rows may lie in the
+//! range is missing. Batches are numbered per cluster, boot and table from 1 without gaps, so a number that did not land
+//! while a later one did is a lost (or still spooled) batch: `gaps` names it. What that cannot see:
+//! - the tail: batches not sent yet, or sent last and lost. Look at `freshness`: a range is settled where no cluster is behind;
+//! - a boot of which nothing has landed at all;
+//! - rows that a cluster dropped before they were in a batch: `processes.rows_dropped` counts them;
+//! - rows deleted later from the table, by hand or by its time to live, and `batches` older than its own two years.
+//!
+//! `complete` is null for a table that cluster processes do not write. A question that reads `batches` itself is judged by
+//! all tables.
+
+use clickhouse::Row;
+use serde::{Deserialize, Serialize, Serializer};
+use shardlake_schema::{Table, TimeMs};
+
+use crate::{
+    error::AskError,
+    execute::{Source, within_deadline},
+    moment,
+    parameter::Value,
+    resolution::Resolved,
+};
+
+const FRESHNESS: &str = include_str!("completeness/freshness.sql");
+const GAPS: &str = include_str!("completeness/gaps.sql");
+
+/// A row is recorded at most so long after its time, seconds: an interaction can be answered for 15 minutes.
+const SLACK_S: u64 = 900;
+
+/// Most gaps that an answer names; `missing_batches` counts them all.
+const MAX_GAPS: u64 = 100;
+
+/// The end of a question that has no range.
+const FOR_EVER: TimeMs = TimeMs(4_102_444_800_000);
+
+/// What an answer says about the data behind it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Completeness {
+    /// Per cluster that should have data up to the end of the range.
+    freshness: Vec<Freshness>,
+    /// See the head of this module.
+    complete: Option<bool>,
+    /// Batches missing in all gaps.
+    missing_batches: u64,
+    /// The gaps, at most [`MAX_GAPS`].
+    gaps: Vec<Gap>,
+}
+
+#[derive(Debug, Row, Deserialize, Serialize)]
+struct Freshness {
+    cluster: String,
+    /// Of any table.
+    newest_landed_at: Landed,
+    /// Of the table that the question reads; null: none in the day around the end of the range.
+    newest_in_table_at: Option<Landed>,
+    /// From `newest_landed_at` to the end of the range, to now, or to when the cluster stopped in order: whichever is first.
+    behind_ms: i64,
+}
+
+/// A moment: milliseconds since 1970 in the row, ISO 8601 in the answer.
+#[derive(Debug, Deserialize)]
+struct Landed(i64);
+
+impl Serialize for Landed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&moment::iso8601(TimeMs(self.0)))
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Gap {
+    cluster: String,
+    boot: String,
+    table: String,
+    first_batch: u64,
+    last_batch: u64,
+    missing: u64,
+}
+
+/// A gap as ClickHouse names it, and how many batches are missing in all gaps.
+#[derive(Row, Deserialize)]
+struct GapRow {
+    cluster: String,
+    boot: u64,
+    table: String,
+    first_batch: u64,
+    last_batch: u64,
+    missing: u64,
+    missing_in_total: u64,
+}
+
+impl From<GapRow> for Gap {
+    fn from(GapRow { cluster, boot, table, first_batch, last_batch, missing, .. }: GapRow) -> Self {
+        Self { cluster, boot: boot.to_string(), table, first_batch, last_batch, missing }
+    }
+}
+
+/// Asks how fresh and how complete `table` is for what was asked.
+pub(crate) async fn check(
+    source: Source<'_>,
+    table: &str,
+    asked: &Resolved,
+    query_id: &str,
+) -> Result<Completeness, AskError> {
+    let range = asked.range.map_or((TimeMs(0), FOR_EVER), |range| (range.from, range.to));
+    let shared = [
+        ("table", Value::Text(table.to_owned())),
+        ("from", Value::Time(range.0)),
+        ("to", Value::Time(range.1)),
+        ("cluster", asked.clusters.clone()),
+    ];
+    let only_gaps = [
+        ("slack_s", Value::UInt(SLACK_S)),
+        ("discord_epoch_ms", Value::UInt(TimeMs::DISCORD_EPOCH.0.unsigned_abs())),
+        ("limit", Value::UInt(MAX_GAPS)),
+    ];
+    let pairs = || shared.iter().map(|(name, value)| (*name, value));
+    let freshness = source.query(FRESHNESS, &format!("{query_id}-freshness"), pairs());
+    let gaps = pairs().chain(only_gaps.iter().map(|(name, value)| (*name, value)));
+    let gaps = source.query(GAPS, &format!("{query_id}-gaps"), gaps);
+
+    let (freshness, gaps) = within_deadline(async {
+        Ok(tokio::try_join!(freshness.fetch_all::<Freshness>(), gaps.fetch_all::<GapRow>())?)
+    })
+    .await?;
+    let is_numbered = table == "batches" || Table::ALL.iter().any(|raw| raw.name() == table);
+    Ok(Completeness {
+        freshness,
+        complete: is_numbered.then_some(gaps.is_empty()),
+        missing_batches: gaps.first().map_or(0, |gap| gap.missing_in_total),
+        gaps: gaps.into_iter().map(Gap::from).collect(),
+    })
+}

@@ -1,0 +1,90 @@
+//! What a query may cost, and what ClickHouse's reader lets us say about it.
+//!
+//! A reader with `readonly = 1` may change only the settings that its profile marks `CHANGEABLE_IN_READONLY`; sending any
+//! other fails the query. So the service asks once, at its first query, which of its wishes it may send
+//! (`system.settings.readonly`), sends those with every query, and logs a warning for each of the others that the profile
+//! itself does not meet. Two limits hold whatever the profile says, because they are kept on this side:
+//! [`MAX_REPLY_BYTES`] and [`REPLY_DEADLINE`].
+
+use std::time::Duration;
+
+use clickhouse::{Client, query::Query};
+
+/// Most rows of an answer. More is an export, and no screen shows it; the answer is held in memory while it is shaped.
+pub const MAX_ROWS: u64 = 100_000;
+
+/// Most bytes of an answer as ClickHouse writes it: [`MAX_ROWS`] rows of some 300 bytes.
+pub const MAX_REPLY_BYTES: usize = 32 << 20;
+
+/// How long a query may run in ClickHouse, seconds: longer than people wait for a page, shorter than their proxies do.
+const MAX_EXECUTION_S: u64 = 30;
+
+/// When to give up on an answer: after ClickHouse should have given up itself, so that its reason is what people read.
+pub const REPLY_DEADLINE: Duration = Duration::from_secs(MAX_EXECUTION_S + 5);
+
+/// Setting, wished value, and whether a profile meets the wish by naming any limit of its own.
+const WISHES: [Wish; 6] = [
+    // First: it makes a query of a user that could write one that cannot, and only such are cancelled.
+    Wish { setting: "readonly", value: "1", own_limit_will_do: true },
+    Wish { setting: "cancel_http_readonly_queries_on_client_close", value: "1", own_limit_will_do: false },
+    Wish { setting: "max_execution_time", value: "30", own_limit_will_do: true },
+    Wish { setting: "max_result_rows", value: "100000", own_limit_will_do: true },
+    Wish { setting: "result_overflow_mode", value: "throw", own_limit_will_do: false },
+    // A quarter of a small server: enough for a year of one machine's rows, and three more people can ask.
+    Wish { setting: "max_memory_usage", value: "2000000000", own_limit_will_do: true },
+];
+
+struct Wish {
+    setting: &'static str,
+    value: &'static str,
+    own_limit_will_do: bool,
+}
+
+/// The settings that go with every query.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    settings: Vec<(&'static str, &'static str)>,
+}
+
+impl Limits {
+    /// Asks ClickHouse which wishes its user may send.
+    pub(crate) async fn learn(client: &Client) -> clickhouse::error::Result<Self> {
+        let names: Vec<&str> = WISHES.iter().map(|wish| wish.setting).collect();
+        let known = client
+            .query_raw("SELECT name, value, readonly FROM system.settings WHERE name IN {names:Array(String)}")
+            .param("names", names)
+            .fetch_all::<(String, String, u8)>()
+            .await?;
+        let mut settings = Vec::new();
+        for wish in WISHES {
+            match known.iter().find(|(name, _, _)| name == wish.setting) {
+                Some((_, _, fixed)) if *fixed == 0 => settings.push((wish.setting, wish.value)),
+                Some((_, value, _)) if value == wish.value || (wish.own_limit_will_do && value != "0") => {}
+                known => tracing::warn!(
+                    setting = wish.setting,
+                    value = known.map_or("unknown", |(_, value, _)| value),
+                    wished = wish.value,
+                    "ClickHouse's reader does not let this limit be set: set it in the reader's profile, or mark it CHANGEABLE_IN_READONLY there"
+                ),
+            }
+        }
+        Ok(Self { settings })
+    }
+
+    /// `query` within these limits.
+    pub(crate) fn apply(&self, query: Query) -> Query {
+        self.settings.iter().fold(query, |query, (setting, value)| query.with_setting(*setting, *value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wishes_say_what_the_constants_say() {
+        let value = |setting| WISHES.iter().find(|wish| wish.setting == setting).unwrap().value;
+        assert_eq!(value("max_execution_time"), MAX_EXECUTION_S.to_string());
+        assert_eq!(value("max_result_rows"), MAX_ROWS.to_string());
+    }
+}
