@@ -4,6 +4,7 @@
 //! the server, and is answered with `exit` once: when the leash (standard input, a pipe from the parent) ends, because the parent
 //! dropped it or died, or on SIGTERM, SIGINT or SIGHUP.
 
+use std::error::Error;
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -58,7 +59,7 @@ pub fn engine_main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     engine::exit(if STOPPING.load(Ordering::SeqCst) { 0 } else { 1 })
 }
 
-fn run(library: &Path, layout: &Layout) -> Result<(), Box<dyn std::error::Error>> {
+fn run(library: &Path, layout: &Layout) -> Result<(), Box<dyn Error>> {
     // Away from the parent's terminal: its Ctrl-C is for the parent, which still has rows to write here. Refused only to the leader of
     // a process group, which is on its own already.
     let _ = setsid();
@@ -77,11 +78,14 @@ fn run(library: &Path, layout: &Layout) -> Result<(), Box<dyn std::error::Error>
     thread::Builder::new().name("leash".into()).spawn(move || hold(leash.into()))?;
     thread::Builder::new().name("stop".into()).spawn(move || stop_when_told(&runtime, told_to_stop, console))?;
 
-    let library = engine::Library::open(library)?;
+    let engine = engine::Library::open(library).map_err(|error| {
+        let cause = error.source().map(|cause| format!(" ({cause})")).unwrap_or_default();
+        format!("cannot load the engine from {}: {error}{cause}", library.display())
+    })?;
     if let Err(error) = sandbox::confine(layout) {
         eprintln!("the engine is not confined to its directory, so any of its users can read files: {error}");
     }
-    library.serve(&arguments(&layout.config()))?;
+    engine.serve(&arguments(&layout.config()))?;
     Ok(())
 }
 

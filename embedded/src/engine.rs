@@ -26,26 +26,25 @@ unsafe extern "C" {
 pub(crate) struct Library {
     query_command_line: QueryCommandLine,
     result_error: ResultError,
-    // The function pointers are good for as long as this is loaded.
-    _library: DynamicLibrary,
 }
 
 impl Library {
     /// Loads the engine. Takes 30 to 250 ms.
     pub(crate) fn open(path: &Path) -> Result<Self, libloading::Error> {
-        // SAFETY: Loading runs the library's initialisers. They are those of a C++ program and expect what a program has: they run
-        // once in this process, which exists for this library alone, and the library is never unloaded, because the process ends by
-        // `exit` below.
+        // SAFETY: Loading runs the library's initialisers. They are those of a C++ program and get what they expect: they run once, in
+        // a process that exists for this library alone. There is no unloading that could run its destructors, see below.
         let library = unsafe { DynamicLibrary::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }?;
         // SAFETY: The types are those of the declarations at the head of this file, which hold for the version that is pinned in
-        // `fetch-engine.sh`. The pointers are kept beside the library, so they do not outlive it.
+        // `fetch-engine.sh`. The pointers do not outlive the library, which stays for as long as the process.
         let (query_command_line, result_error) = unsafe {
             (
                 *library.get::<QueryCommandLine>(b"chdb_query_cmdline\0")?,
                 *library.get::<ResultError>(b"chdb_result_error\0")?,
             )
         };
-        Ok(Self { query_command_line, result_error, _library: library })
+        // Its threads still run when it has ended: without its code under them they would crash.
+        std::mem::forget(library);
+        Ok(Self { query_command_line, result_error })
     }
 
     /// Runs `clickhouse-local` with this command line, until it ends. Once per process: takes the library with it.

@@ -94,6 +94,8 @@ pub(crate) struct Lifecycle {
     replayed: u32,
     /// A loss whose cause the next sign will tell.
     unexplained: Option<ShardEvent>,
+    /// Time of the last row: the next one is later, so that sorting by time gives the order of events.
+    told_until: TimeMs,
 }
 
 /// [`ShardState`] without the number of attempts.
@@ -143,6 +145,7 @@ impl Lifecycle {
             heartbeat_interval: None,
             replayed: 0,
             unexplained: None,
+            told_until: TimeMs(0),
         }
     }
 
@@ -154,6 +157,7 @@ impl Lifecycle {
     /// Takes in one poll; pushes the changes it amounts to into `events`.
     pub(crate) fn see(&mut self, sign: &Sign<'_>, reading: Reading, names: &Names, events: &mut Vec<ShardEvent>) {
         let next = State::of(reading.state);
+        let before = events.len();
         self.explain(sign, next, events);
         // A HELLO on a connection that we thought alive: the loss and the new connection fell into one poll.
         if matches!(sign, Sign::Hello(_)) && matches!(self.state, State::Active | State::Resuming) {
@@ -183,6 +187,10 @@ impl Lifecycle {
         }
         self.change(sign, next, reading, names, events);
         events.extend(hello);
+        for event in &mut events[before..] {
+            event.time = event.time.max(TimeMs(self.told_until.0 + 1));
+            self.told_until = event.time;
+        }
     }
 
     /// The shard is given up by its owner: a loss that still waits for its explanation is told as it is.
@@ -260,14 +268,15 @@ impl Lifecycle {
             ..self.event("disconnected", next, reading)
         };
         self.enter(next, reading.now);
+        self.heartbeat_interval = None; // the next connection has to say its own before it can be a zombie
         event
     }
 
     /// Twilight tells a dead peer and a broken connection apart as little as the close code does, but its heartbeat does:
-    /// unanswered for a whole interval.
+    /// unanswered for an interval. Not quite a whole one, because the heartbeat left a little after its tick.
     fn is_zombied(&self, reading: Reading) -> bool {
         match (reading.unanswered_since, self.heartbeat_interval) {
-            (Some(sent), Some(interval)) => sent.elapsed() >= interval,
+            (Some(sent), Some(interval)) => sent.elapsed() >= interval.mul_f64(0.9),
             _ => false,
         }
     }

@@ -2,6 +2,8 @@
 //! `cases/<noun>/<question>.json`: `rows` go into each table, then each of `ask` is a `query` string and the `rows` it must
 //! bring. A question without a case fails, and so does a case without a question.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod lake;
 
 use std::{

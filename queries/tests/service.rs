@@ -1,6 +1,8 @@
 //! The service on a real ClickHouse: what an answer says about its data, what a mistake is told, and what a client that
 //! leaves costs.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod lake;
 
 use std::{

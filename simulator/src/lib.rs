@@ -54,7 +54,6 @@ pub use traffic::{Mix, Profile, Traffic, TrafficRun};
 
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use world::World;
@@ -69,15 +68,11 @@ pub struct Simulator {
 impl Simulator {
     /// Starts to listen on 127.0.0.1; the schedule of faults starts now too. Must be called within a
     /// tokio runtime.
+    #[expect(clippy::unused_async, reason = "a start is I/O; it may have to wait one day")]
     pub async fn start(scenario: Scenario) -> Result<Self, Error> {
         scenario.check()?;
         let port = scenario.port;
-        let bound = async {
-            let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        };
-        let (listener, address) = bound.await.map_err(|source| Error::Listen { port, source })?;
+        let (listener, address) = listen::bind(port).map_err(|source| Error::Listen { port, source })?;
         let world = Arc::new(World::new(scenario, address));
         let mut tasks = JoinSet::new();
         tasks.spawn(listen::listen(Arc::clone(&world), listener));

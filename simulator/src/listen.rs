@@ -6,9 +6,11 @@
 use crate::gateway::connection;
 use crate::rest;
 use crate::world::World;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +24,24 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(10);
 /// After an accept that failed, which means that the process is out of descriptors.
 const BREATH: Duration = Duration::from_millis(100);
+
+/// What a socket holds that the client's kernel has not taken yet. It is what a reset throws away, so it
+/// has to stay below what a session can replay, and compressed text is five times as much.
+const SEND_BUFFER_BYTES: u32 = 8 << 20;
+/// Connections that wait to be accepted: all shards of a large bot at once.
+const BACKLOG: u32 = 1_024;
+
+/// Listens on 127.0.0.1.
+pub(crate) fn bind(port: u16) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    // Accepted sockets inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    let listener = socket.listen(BACKLOG)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
 
 /// Accepts until it is aborted, and all connections with it.
 pub(crate) async fn listen(world: Arc<World>, listener: TcpListener) {

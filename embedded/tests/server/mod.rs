@@ -7,55 +7,54 @@ use std::path::Path;
 use shardlake_embedded::{Clickhouse, Credentials, Options, User};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::{Duration, Instant, sleep};
 
 /// What the server answered to one query.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Reply {
-    pub status: u16,
-    pub body: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
 }
 
 impl Reply {
     /// The body of a success, without the line end.
     #[track_caller]
-    pub fn rows(&self) -> &str {
+    pub(crate) fn rows(&self) -> &str {
         assert_eq!(self.status, 200, "{}", self.body);
         self.body.trim_end()
     }
 
     /// ClickHouse's number for the error.
     #[track_caller]
-    pub fn code(&self) -> u32 {
-        assert_ne!(self.status, 200, "{}", self.body);
-        let number = self.body.strip_prefix("Code: ").and_then(|text| text.split_once('.')).unwrap_or_else(|| panic!("{self:?}")).0;
-        number.parse().unwrap()
+    pub(crate) fn code(&self) -> u32 {
+        let number = self.body.strip_prefix("Code: ").and_then(|text| text.split_once('.'));
+        number.and_then(|(number, _)| number.parse().ok()).unwrap_or_else(|| panic!("not an error: {self:?}"))
     }
 }
 
-/// A server on a free port, with its data in `path`.
-pub async fn start(path: &Path) -> Clickhouse {
-    Clickhouse::start(Options::new(path)).await.unwrap()
+/// A server on free ports, the native one included, with its data in `path`.
+pub(crate) async fn start(path: &Path) -> Clickhouse {
+    Clickhouse::start(Options::new(path).with_tcp_port(0)).await.unwrap()
 }
 
 /// Runs `sql` as `user`.
-pub async fn ask(server: &Clickhouse, user: User, sql: &str) -> Reply {
-    ask_with(server, &server.credentials(user), "/", sql).await
+pub(crate) async fn ask(server: &Clickhouse, user: User, sql: &str) -> Reply {
+    let Credentials { user, password } = server.credentials(user);
+    ask_as(server, &user, &password, "/", sql).await
 }
 
-/// Runs `sql` with any credentials and any path, which may carry settings.
-pub async fn ask_with(server: &Clickhouse, credentials: &Credentials, path: &str, sql: &str) -> Reply {
+/// Runs `sql` as anybody, with a path that may carry settings.
+pub(crate) async fn ask_as(server: &Clickhouse, user: &str, password: &str, path: &str, sql: &str) -> Reply {
+    let length = sql.len();
     let request = format!(
-        "POST {path} HTTP/1.0\r\nX-ClickHouse-User: {}\r\nX-ClickHouse-Key: {}\r\nContent-Length: {}\r\n\r\n{sql}",
-        credentials.user,
-        credentials.password,
-        sql.len()
+        "POST {path} HTTP/1.0\r\nX-ClickHouse-User: {user}\r\nX-ClickHouse-Key: {password}\r\nContent-Length: {length}\r\n\r\n{sql}"
     );
     exchange(server.http_port(), &request).await.unwrap()
 }
 
-/// Whether `/ping` answers.
-pub async fn answers(port: u16) -> bool {
-    exchange(port, "GET /ping HTTP/1.0\r\n\r\n").await.is_ok_and(|reply| reply.status == 200 && reply.body == "Ok.\n")
+/// Whether `/ping` answers on the port.
+pub(crate) async fn answers(port: u16) -> bool {
+    exchange(port, "GET /ping HTTP/1.0\r\n\r\n").await.is_ok_and(|reply| reply.body == "Ok.\n")
 }
 
 async fn exchange(port: u16, request: &str) -> io::Result<Reply> {
@@ -66,4 +65,13 @@ async fn exchange(port: u16, request: &str) -> io::Result<Reply> {
     let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
     Ok(Reply { status, body: body.to_owned() })
+}
+
+/// Waits until the condition holds, for as long as a busy machine may need.
+pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "after a minute still not: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
 }

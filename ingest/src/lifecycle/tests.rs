@@ -104,6 +104,10 @@ fn a_reset_and_a_dead_peer_are_told_apart_by_the_heartbeat() {
     play.unanswered_since = Instant::now().checked_sub(INTERVAL);
     play.close(1006, DOWN);
     assert_eq!(play.told(), ["closed network 1006", "disconnected zombied network"]);
+
+    // The heartbeat is still that of the connection before: this one has not even said HELLO.
+    play.see(Sign::Nothing, ShardState::Identifying).close(1006, DOWN);
+    assert_eq!(play.told(), ["connecting", "closed network 1006", "disconnected reset network"]);
 }
 
 #[test]
@@ -152,6 +156,16 @@ fn attempts_that_fail_are_told_one_by_one() {
         .see(Sign::Error { connect: true }, ShardState::Disconnected { reconnect_attempts: 1 })
         .see(Sign::Error { connect: true }, ShardState::Disconnected { reconnect_attempts: 2 });
     assert_eq!(play.told()[2..], ["connect_failed", "connect_failed"]);
+}
+
+#[test]
+fn times_give_the_order_of_events() {
+    let mut play = Play::active();
+    let told_until = play.now;
+    play.now.0 -= 10_000; // the clock is set back
+    play.close(4000, DOWN).resume();
+    let times: Vec<i64> = play.rows.iter().map(|row| row.time.0).collect();
+    assert!(times.is_sorted_by(|a, b| a < b) && times[0] > told_until.0, "{times:?}");
 }
 
 #[test]

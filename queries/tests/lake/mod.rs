@@ -64,7 +64,7 @@ pub(crate) async fn run(client: &Client, sql: &str) {
 
 /// Inserts `rows` into `table` at once.
 pub(crate) async fn insert(client: &Client, table: &str, rows: &[Value]) {
-    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let lines: String = rows.iter().flat_map(|row| [row.to_string(), "\n".to_owned()]).collect();
     let query = client.query_raw(&format!("INSERT INTO {table} FORMAT JSONEachRow\n{lines}"));
     let query = query.with_setting("date_time_input_format", "best_effort").with_setting("async_insert", "0");
     query.execute().await.unwrap_or_else(|error| panic!("insert into {table}: {error}"));

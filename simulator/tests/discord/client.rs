@@ -2,6 +2,7 @@
 
 use shardlake_simulator::{DispatchTally, LedgerSnapshot, Scenario, Simulator};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -117,6 +118,8 @@ impl Log {
 /// One twilight shard in a task.
 pub(crate) struct Client {
     log: Arc<Mutex<Log>>,
+    /// While true, the shard is not polled: a bot whose handler takes long.
+    pub(crate) paused: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -141,8 +144,10 @@ impl Client {
             .queue(InMemoryQueue::new(0, 0, Duration::ZERO, 0))
             .build();
         let log = Arc::new(Mutex::new(Log::default()));
-        let task = tokio::spawn(follow(Shard::with_config(id, config), Arc::clone(&log)));
-        Self { log, task }
+        let paused = Arc::new(AtomicBool::new(false));
+        let shard = Shard::with_config(id, config);
+        let task = tokio::spawn(follow(shard, Arc::clone(&log), Arc::clone(&paused)));
+        Self { log, paused, task }
     }
 
     pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
@@ -187,9 +192,12 @@ impl Client {
 }
 
 /// Polls the shard as a bot does, and looks at its state also while nothing comes.
-async fn follow(mut shard: Shard, log: Arc<Mutex<Log>>) {
+async fn follow(mut shard: Shard, log: Arc<Mutex<Log>>, paused: Arc<AtomicBool>) {
     use futures_util::StreamExt as _;
     loop {
+        while paused.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(5)).await;
+        }
         let item = tokio::select! {
             item = shard.next() => item,
             () = sleep(Duration::from_millis(10)) => {

@@ -113,3 +113,18 @@ async fn a_burst_does_not_keep_heartbeats_from_being_acknowledged() {
     assert_eq!(log.story_since(0)[0], "op10");
     assert!(log.trace.iter().all(|(name, _)| !name.starts_with("close")), "never zombied");
 }
+
+#[tokio::test]
+async fn tmp_speed() {
+    for n in [5_000, 20_000, 40_000] {
+        let simulator = Simulator::start(scenario(1)).await.expect("a free port");
+        let client = Client::start(&simulator, 0, 1);
+        client.ready(3).await;
+        let t = std::time::Instant::now();
+        let mut run = simulator.traffic(&Traffic::of(Profile::Normal).budget(n).unpaced());
+        run.sent().await;
+        let a = t.elapsed();
+        client.agrees_with(&simulator, 0).await;
+        eprintln!("{n}: sent {a:?} read {:?}", t.elapsed());
+    }
+}
