@@ -24,8 +24,8 @@ pub fn library() -> Result<PathBuf, Error> {
         Some(path) => PathBuf::from(path),
         None => cache_dir().join("shardlake/engine").join(ENGINE_VERSION).join("libchdb.so"),
     };
-    // Absolute, because the child has a working directory of its own.
-    match path.canonicalize() {
+    // Absolute, because the loader looks for a bare name among the system's libraries.
+    match std::path::absolute(&path) {
         Ok(path) if path.is_file() => Ok(path),
         _ => Err(Error::NoLibrary { path }),
     }

@@ -27,7 +27,7 @@ const BREATH: Duration = Duration::from_millis(100);
 
 /// What a socket holds that the client's kernel has not taken yet. It is what a reset throws away, so it
 /// has to stay below what a session can replay, and compressed text is five times as much.
-const SEND_BUFFER_BYTES: u32 = 8 << 20;
+const SEND_BUFFER_BYTES: u32 = 128 << 10;
 /// Connections that wait to be accepted: all shards of a large bot at once.
 const BACKLOG: u32 = 1_024;
 
