@@ -48,7 +48,9 @@ static STOPPING: AtomicBool = AtomicBool::new(false);
 /// To be called first thing in `main`, before any thread is started: it takes over standard input and the process's signals.
 pub fn engine_main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let (Some(library), Some(root), None) = (args.next(), args.next(), args.next()) else {
-        eprintln!("expected an engine library and a data directory; this is not started by hand: use `shardlake clickhouse`");
+        eprintln!(
+            "expected an engine library and a data directory; this is not started by hand: use `shardlake clickhouse`"
+        );
         return ExitCode::from(2);
     };
     if let Err(error) = run(Path::new(&library), &Layout::new(root)) {

@@ -180,11 +180,11 @@ fn engine_pid(status: &str) -> Option<u32> {
 
 /// Creates a directory, with its parents, for the owner only. An existing one stays as it is.
 fn create_private(path: &Path) -> Result<(), Error> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| Error::File { action: "create", path: path.into(), source })
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| Error::File {
+        action: "create",
+        path: path.into(),
+        source,
+    })
 }
 
 /// Replaces a file as a whole, readable and writable by the owner only.

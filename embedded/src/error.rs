@@ -53,7 +53,9 @@ pub enum Error {
     },
 
     /// The port is taken, or may not be opened by this user.
-    #[error("cannot listen on 127.0.0.1:{port} ({source}): stop what uses it, or choose another port (0 takes a free one)")]
+    #[error(
+        "cannot listen on 127.0.0.1:{port} ({source}): stop what uses it, or choose another port (0 takes a free one)"
+    )]
     Port {
         /// The port that was asked for.
         port: u16,

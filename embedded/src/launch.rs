@@ -66,8 +66,8 @@ impl Launcher {
     /// # Errors
     /// [`Error::NoLauncher`] if there is neither.
     pub fn find() -> Result<Self, Error> {
-        let exe = env::current_exe()
-            .map_err(|source| Error::Process { program: "the running program".into(), source })?;
+        let exe =
+            env::current_exe().map_err(|source| Error::Process { program: "the running program".into(), source })?;
         Self::for_exe(&exe).ok_or(Error::NoLauncher { exe })
     }
 

@@ -103,9 +103,11 @@ impl Passwords {
 fn new_password() -> Result<String, Error> {
     let source = Path::new("/dev/urandom");
     let mut random = [0; PASSWORD_BYTES];
-    File::open(source)
-        .and_then(|mut file| file.read_exact(&mut random))
-        .map_err(|error| Error::File { action: "read", path: source.into(), source: error })?;
+    File::open(source).and_then(|mut file| file.read_exact(&mut random)).map_err(|error| Error::File {
+        action: "read",
+        path: source.into(),
+        source: error,
+    })?;
     Ok(hex(&random))
 }
 

@@ -1,7 +1,8 @@
 //! A bot with slash commands on twilight, recorded. The lines that end in `// +` are all that recording adds.
 //!
 //! ```sh
-//! DISCORD_TOKEN=… CLICKHOUSE_URL=http://127.0.0.1:8123 CLICKHOUSE_PASSWORD=… cargo run -p shardlake-ingest --example bot
+//! export DISCORD_TOKEN=… CLICKHOUSE_URL=http://127.0.0.1:8123 CLICKHOUSE_USER=writer CLICKHOUSE_PASSWORD=…
+//! cargo run -p shardlake-ingest --example bot
 //! ```
 //!
 //! `GATEWAY_URL` and `REST_PROXY` send it to a simulated Discord (`shardlake simulate`) instead.
@@ -38,6 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let http = Arc::new(http.build());
 
     let mut shardlake = Config::new("0", Shards { first: 0, count: 1, total: 1 }, env::var("CLICKHOUSE_URL")?); // +
+    shardlake.clickhouse.user = env::var("CLICKHOUSE_USER")?; // +
     shardlake.clickhouse.password = env::var("CLICKHOUSE_PASSWORD")?.into(); // +
     let recorder = Recorder::start(shardlake)?; // +
 

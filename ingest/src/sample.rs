@@ -40,7 +40,7 @@ fn gather(shared: &Shared) -> Vec<Sample> {
                 MetricType::GAUGE => push(Arc::clone(&name).into(), "gauge", metric.get_gauge().get_value()),
                 MetricType::HISTOGRAM => {
                     let histogram = metric.get_histogram();
-                    #[allow(clippy::cast_precision_loss)] // counts far below 2^52
+                    #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
                     let count = histogram.get_sample_count() as f64;
                     push(format!("{name}_sum").into(), "counter", histogram.get_sample_sum());
                     push(format!("{name}_count").into(), "counter", count);

@@ -34,12 +34,13 @@ fn recording_adds_at_most_ten_lines() {
 async fn the_example_bot_is_recorded() {
     let directory = tempfile::tempdir().unwrap();
     let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
-    let password = clickhouse.credentials(User::Admin).password;
+    let credentials = clickhouse.credentials(User::Admin);
     let admin = Client::default()
         .with_url(clickhouse.url())
         .with_database("shardlake")
-        .with_user(User::Admin.name())
-        .with_password(&password);
+        .with_user(credentials.user)
+        .with_password(credentials.password);
+    let writer = clickhouse.credentials(User::Writer);
     migrate::apply(&admin, "shardlake").await.unwrap();
     let discord =
         Simulator::start(Scenario { shards: 1, guilds: 10, users: 100, ..Scenario::default() }).await.unwrap();
@@ -50,7 +51,8 @@ async fn the_example_bot_is_recorded() {
         .env("GATEWAY_URL", discord.gateway_url())
         .env("REST_PROXY", rest.trim_start_matches("http://").trim_end_matches("/api/v10"))
         .env("CLICKHOUSE_URL", clickhouse.url())
-        .env("CLICKHOUSE_PASSWORD", &password)
+        .env("CLICKHOUSE_USER", writer.user)
+        .env("CLICKHOUSE_PASSWORD", writer.password)
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -83,7 +85,7 @@ async fn the_example_bot_is_recorded() {
         .await
         .unwrap();
     let expected = [("error".to_owned(), INTERACTIONS - commands), ("success".to_owned(), commands)];
-    assert_eq!(outcomes, expected, "components and modals are what this bot does not know");
+    assert_eq!(outcomes, expected, "components and modals are what this bot does not know\n{receipt}");
     discord.stop().await;
     clickhouse.stop().await.unwrap();
 }

@@ -21,7 +21,7 @@ macro_rules! rows {
     ) => {
         $(#[$attribute])*
         #[derive(Debug, Clone, PartialEq)]
-        #[allow(missing_docs)] // documented once, by the column comments in migrations/
+        #[allow(missing_docs, reason = "documented once, by the column comments in migrations/")]
         pub struct $struct {
             $(pub $field: $type,)+
         }

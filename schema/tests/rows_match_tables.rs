@@ -1,6 +1,8 @@
 //! The row structs against the real tables: the two must agree column by column, and what a struct writes must be what
 //! a query reads.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use clickhouse::Client;
 use shardlake_embedded::{Clickhouse, Options, User};
 use shardlake_schema::{Table, migrate, rows};

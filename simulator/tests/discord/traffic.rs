@@ -113,24 +113,3 @@ async fn a_burst_does_not_keep_heartbeats_from_being_acknowledged() {
     assert_eq!(log.story_since(0)[0], "op10");
     assert!(log.trace.iter().all(|(name, _)| !name.starts_with("close")), "never zombied");
 }
-
-#[tokio::test]
-async fn tmp_speed() {
-    use std::sync::atomic::Ordering;
-    {
-        let simulator = Simulator::start(scenario(1)).await.expect("a free port");
-        let client = Client::start(&simulator, 0, 1);
-        client.ready(3).await;
-        let t = std::time::Instant::now();
-        client.paused.store(true, Ordering::Relaxed);
-        let mut run = simulator.traffic(&Traffic::of(Profile::Normal).budget(60_000).unpaced());
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-        simulator.inject(0, Fault::Reset);
-        client.paused.store(false, Ordering::Relaxed);
-        for _ in 0..12 {
-            let _ = tokio::time::timeout(std::time::Duration::from_millis(1000), run.sent()).await;
-            let l = simulator.ledger();
-            eprintln!("{:?} {} {} {:?} hb {} conn {} resent {}", t.elapsed(), l.distinct_total(), client.log().dispatches.values().map(|s| s.live + s.replayed).sum::<u64>(), client.log().state, l.shards[&0].heartbeats, l.connections_accepted, l.shards[&0].dispatches.values().map(|s| s.resent).sum::<u64>());
-        }
-    }
-}

@@ -2,16 +2,14 @@
 //!
 //! Where a test needs a parent that it can kill or misconfigure, it runs itself again in a process of its own ([`Parent`]).
 
-mod server;
-
 use std::env;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::ask::{answers, ask, eventually, start};
 use rustix::process::{Pid, Signal, getsid, kill_process, kill_process_group};
-use server::{answers, ask, eventually, start};
 use shardlake_embedded::{Clickhouse, Error, Launcher, Options, User};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -25,7 +23,9 @@ async fn data_logs_and_passwords_outlive_restarts() {
         let server = start(directory.path()).await;
         if run == 1 {
             ask(&server, User::Admin, "CREATE DATABASE shardlake").await.rows();
-            ask(&server, User::Admin, "CREATE TABLE shardlake.runs (run UInt32) ENGINE = MergeTree ORDER BY run").await.rows();
+            ask(&server, User::Admin, "CREATE TABLE shardlake.runs (run UInt32) ENGINE = MergeTree ORDER BY run")
+                .await
+                .rows();
         }
         ask(&server, User::Writer, &format!("INSERT INTO shardlake.runs VALUES ({run})")).await.rows();
         assert_eq!(ask(&server, User::Reader, "SELECT count() FROM shardlake.runs").await.rows(), run.to_string());
@@ -79,12 +79,13 @@ async fn it_is_set_up_as_a_server() {
         assert_eq!(ask(&server, User::Admin, sql).await.rows(), expected, "{sql}");
     }
     // A query without SELECT is a mistake, as everywhere else.
-    assert_eq!(ask(&server, User::Admin, "1").await.code(), 62);
+    assert_eq!(ask(&server, User::Admin, "1").await.status, 400);
     // Mutations and merges run by themselves.
     ask(&server, User::Admin, "CREATE TABLE t (a UInt8) ENGINE = ReplacingMergeTree ORDER BY a").await.rows();
     ask(&server, User::Admin, "INSERT INTO t SETTINGS async_insert = 0 VALUES (1), (2), (3)").await.rows();
     ask(&server, User::Admin, "ALTER TABLE t DELETE WHERE a = 2").await.rows();
-    eventually("the rows are deleted", async || ask(&server, User::Admin, "SELECT a FROM t").await.rows() == "1\n3").await;
+    eventually("the rows are deleted", async || ask(&server, User::Admin, "SELECT a FROM t").await.rows() == "1\n3")
+        .await;
 
     let log = std::fs::read_to_string(directory.path().join("log/clickhouse.log")).unwrap();
     assert!(log.contains("Syntax error") && !log.contains("<Information>"), "{log}");
@@ -96,10 +97,9 @@ async fn a_taken_port_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    for options in [
-        Options::new(directory.path()).with_http_port(port),
-        Options::new(directory.path()).with_tcp_port(port),
-    ] {
+    for options in
+        [Options::new(directory.path()).with_http_port(port), Options::new(directory.path()).with_tcp_port(port)]
+    {
         match Clickhouse::start(options).await {
             Err(error @ Error::Port { .. }) => assert!(error.to_string().contains(&port.to_string()), "{error}"),
             other => panic!("{other:?}"),
@@ -237,7 +237,9 @@ async fn an_engine_that_does_not_start_says_why() {
     let directory = tempfile::tempdir().unwrap();
     let start_as = |script: &str| {
         let launcher = Launcher::new("/bin/sh").with_args(["-c", script]);
-        Clickhouse::start(Options::new(directory.path()).with_launcher(launcher).with_start_timeout(Duration::from_millis(300)))
+        Clickhouse::start(
+            Options::new(directory.path()).with_launcher(launcher).with_start_timeout(Duration::from_millis(300)),
+        )
     };
     let error = start_as("echo 'my last words' >&2; exit 3").await.unwrap_err().to_string();
     assert!(error.contains("my last words") && error.contains("exit status: 3"), "{error}");
@@ -248,7 +250,10 @@ async fn an_engine_that_does_not_start_says_why() {
 
     let missing = Launcher::new("/nonexistent/shardlake-engine");
     let error = Clickhouse::start(Options::new(directory.path()).with_launcher(missing)).await.unwrap_err();
-    assert!(matches!(&error, Error::Process { .. }) && error.to_string().contains("/nonexistent/shardlake-engine"), "{error}");
+    assert!(
+        matches!(&error, Error::Process { .. }) && error.to_string().contains("/nonexistent/shardlake-engine"),
+        "{error}"
+    );
 
     // Given up half-way.
     let mut half = Box::pin(start_as("exec sleep 1000"));
@@ -264,7 +269,11 @@ async fn a_library_that_is_not_there_or_not_one_is_named() {
     }
     let directory = tempfile::tempdir().unwrap();
     let with_library = |path: &'static str| {
-        Parent::run_with("a_library_that_is_not_there_or_not_one_is_named", directory.path(), &[("SHARDLAKE_ENGINE", path)])
+        Parent::run_with(
+            "a_library_that_is_not_there_or_not_one_is_named",
+            directory.path(),
+            &[("SHARDLAKE_ENGINE", path)],
+        )
     };
     let said = with_library("/nonexistent/libchdb.so").line().await;
     assert!(said.contains("/nonexistent/libchdb.so") && said.contains("make engine"), "{said}");
@@ -294,7 +303,7 @@ impl Parent {
 
     fn run_with(test: &str, path: &Path, variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env::current_exe().unwrap())
-            .args(["--exact", test, "--nocapture"])
+            .args(["--exact", &format!("lifecycle::{test}"), "--nocapture"])
             .env(PARENT_PATH, path)
             .envs(variables.iter().copied())
             .process_group(0)
@@ -317,7 +326,8 @@ impl Parent {
 
     async fn up(&mut self) -> Up {
         let line = self.line().await;
-        let (engine_pid, http_port) = line.strip_prefix("up ").and_then(|up| up.split_once(' ')).unwrap_or_else(|| panic!("{line}"));
+        let (engine_pid, http_port) =
+            line.strip_prefix("up ").and_then(|up| up.split_once(' ')).unwrap_or_else(|| panic!("{line}"));
         Up { engine_pid: engine_pid.parse().unwrap(), http_port: http_port.parse().unwrap() }
     }
 }

@@ -23,13 +23,6 @@ impl Reply {
         assert_eq!(self.status, 200, "{}", self.body);
         self.body.trim_end()
     }
-
-    /// ClickHouse's number for the error.
-    #[track_caller]
-    pub(crate) fn code(&self) -> u32 {
-        let number = self.body.strip_prefix("Code: ").and_then(|text| text.split_once('.'));
-        number.and_then(|(number, _)| number.parse().ok()).unwrap_or_else(|| panic!("not an error: {self:?}"))
-    }
 }
 
 /// A server on free ports, the native one included, with its data in `path`.

@@ -1,0 +1,13 @@
+//! The embedded server, tried from outside: with the real engine, each test with servers and directories of its own.
+//!
+//! No test depends on how fast anything is: they wait for conditions, for as long as a busy machine may need.
+
+mod ask;
+
+mod lifecycle;
+
+mod access;
+
+mod client;
+
+mod hostile;

@@ -1,0 +1,210 @@
+//! The dashboard Fleet, on ClickHouse: what happened, at any moment that is kept. For the person on call (from the top)
+//! and for whoever plans capacity (widen the range).
+
+use serde_json::{Value, json};
+use shardlake_queries::Catalogue;
+
+use crate::{
+    dashboard::{CLICKHOUSE, Clusters, Dashboard, Panel, Row, stacked, thresholds},
+    question::{ALL_CLUSTERS, all, by_name, clusters_query},
+};
+
+/// Shares of failed interactions: one in a hundred is a bug in a command, one in twenty is an outage.
+const ERROR_RATIO: &[(f64, &str)] = &[(0.01, "orange"), (0.05, "red")];
+/// Discord takes the first response within 3 s of the interaction; people notice one.
+const RESPONSE_MS: &[(f64, &str)] = &[(1_000.0, "orange"), (2_500.0, "red")];
+/// Batches land every few seconds, and every process samples itself twice a minute.
+const BEHIND_MS: &[(f64, &str)] = &[(90_000.0, "orange"), (300_000.0, "red")];
+/// Heartbeats take some 100 ms; past a second the process or its network is in trouble.
+const LATENCY_MS: &[(f64, &str)] = &[(500.0, "orange"), (1_000.0, "red")];
+/// For counts of what should not happen at all.
+const ANY: &[(f64, &str)] = &[(1.0, "red")];
+
+const SHARD_STATES: &[(&str, &str)] = &[
+    ("active", "green"),
+    ("resuming", "yellow"),
+    ("identifying", "orange"),
+    ("disconnected", "red"),
+    ("fatally_closed", "dark-red"),
+];
+
+const CLUSTER_STATES: &[(&str, &str)] = &[("running", "green"), ("stopped", "text"), ("silent", "red")];
+
+pub(crate) fn dashboard(catalogue: &Catalogue) -> Value {
+    Dashboard {
+        uid: "shardlake-fleet",
+        title: "Shardlake: Fleet",
+        description: "What every cluster of the bot did, from ClickHouse, as far back as rows are kept.",
+        source: CLICKHOUSE,
+        from: "now-6h",
+        refresh: "1m",
+        clusters: Clusters { query: clusters_query(catalogue, &CLICKHOUSE), all: ALL_CLUSTERS },
+        other: ("shardlake-live", "Live"),
+        rows: vec![
+            Row { title: "In this range", panels: overview(catalogue) },
+            Row { title: "Clusters", panels: clusters(catalogue) },
+            Row { title: "Interactions", panels: interactions(catalogue) },
+            Row { title: "Shards", panels: shards(catalogue) },
+            Row { title: "Gateway", panels: gateway(catalogue) },
+            Row { title: "Pipeline: what these answers rest on", panels: pipeline(catalogue) },
+        ],
+    }
+    .json()
+}
+
+fn overview(catalogue: &Catalogue) -> Vec<Panel> {
+    let clusters = all(catalogue, "clusters/list");
+    let interactions = all(catalogue, "interactions/by_cluster");
+    let freshness = all(catalogue, "pipeline/freshness");
+    vec![
+        clusters.select("countIf(state = 'running') AS running", "").stat(
+            "Running clusters",
+            "Clusters that were at work at the end of the range.",
+            "short",
+        ),
+        clusters
+            .select("countIf(state = 'silent') AS silent", "")
+            .stat(
+                "Silent clusters",
+                "Clusters that did not stop in order and said nothing for two minutes: they died, or ClickHouse is out of their reach.",
+                "short",
+            )
+            .with_thresholds(ANY),
+        interactions.select("sum(interactions) AS interactions", "").stat(
+            "Interactions",
+            "Interactions received in the range, by all selected clusters.",
+            "short",
+        ),
+        interactions
+            .select("sum(errors) / nullIf(sum(tracked), 0) AS error_ratio", "")
+            .stat(
+                "Failed interactions",
+                "Share of the interactions with a known outcome that ended in error, panic or timed_out.",
+                "percentunit",
+            )
+            .with_thresholds(ERROR_RATIO)
+            .with_defaults(json!({ "noValue": "none tracked" })),
+        interactions
+            .select("max(response_p95_ms) AS response_p95_ms", "")
+            .stat(
+                "Slowest cluster",
+                "Receipt to first response, 95th percentile, of the cluster where it is worst. Discord gives up after 3 s.",
+                "ms",
+            )
+            .with_thresholds(RESPONSE_MS)
+            .with_defaults(json!({ "noValue": "no response" })),
+        all(catalogue, "shards/timeline")
+            .select("countIf(event = 'disconnected') AS disconnects", "")
+            .stat("Lost connections", "Connections that shards lost in the range, for any cause, silent ones too.", "short")
+            .with_thresholds(&[(1.0, "orange")]),
+        freshness
+            .select("max(behind_ms) AS behind_ms", "")
+            .stat(
+                "Furthest behind",
+                "Time since a batch last landed, of the cluster where it is longest. What is behind is not quiet: its rows are in its spool, or lost with it.",
+                "ms",
+            )
+            .with_thresholds(BEHIND_MS)
+            .with_defaults(json!({ "noValue": "nothing landed" })),
+        freshness
+            .select("sum(rows_dropped) AS rows_dropped", "")
+            .stat("Dropped rows", "Rows that the newest start of each cluster has dropped: these answers lack them.", "short")
+            .with_thresholds(ANY),
+    ]
+}
+
+fn clusters(catalogue: &Catalogue) -> Vec<Panel> {
+    vec![
+        colored_words(all(catalogue, "clusters/list").table("Clusters"), "state", CLUSTER_STATES),
+        colored(
+            colored(
+                all(catalogue, "interactions/by_cluster").table("Interactions by cluster"),
+                "error_ratio",
+                ERROR_RATIO,
+            ),
+            "response_p95_ms",
+            RESPONSE_MS,
+        ),
+    ]
+}
+
+fn interactions(catalogue: &Catalogue) -> Vec<Panel> {
+    let volume = all(catalogue, "interactions/volume");
+    vec![
+        bars(volume.select("time, cluster, interactions", "ORDER BY time").timeseries("Interactions over time")),
+        bars(volume.select("time, cluster, errors", "ORDER BY time").timeseries("Failed interactions over time")),
+        colored(
+            colored(all(catalogue, "commands/top").table("Top commands"), "error_ratio", ERROR_RATIO),
+            "response_p95_ms",
+            RESPONSE_MS,
+        ),
+    ]
+}
+
+fn shards(catalogue: &Catalogue) -> Vec<Panel> {
+    let timeline = all(catalogue, "shards/timeline");
+    let latency = all(catalogue, "shards/latency");
+    // Samples are taken twice a minute: lines cross shorter gaps, a shard that is away for longer leaves one.
+    let gaps = json!({ "custom": { "spanNulls": 90_000, "showPoints": "auto" } });
+    vec![
+        timeline
+            .select("time, cluster, shard, state", "ORDER BY time")
+            .shard_states("Shard states", SHARD_STATES),
+        timeline
+            .select(
+                "time, cluster, shard, event, cause, state, if(close_code = 0, '', toString(close_code)) AS close_code",
+                "WHERE event IN ('disconnected', 'connect_failed', 'stuck', 'fatal')\nORDER BY time DESC\nLIMIT 200",
+            )
+            .table("Trouble with shards, newest first")
+            .with_override(by_name("close_code"), vec![("displayName", "Close code".into())])
+            .sized(12, 10),
+        latency
+            .select("time, cluster, shard, latency_max_ms", "ORDER BY time")
+            .timeseries("Heartbeat latency by shard")
+            .sized(12, 10)
+            .with_defaults(gaps)
+            .with_defaults(json!({ "thresholds": thresholds(LATENCY_MS), "custom": { "thresholdsStyle": { "mode": "dashed" } } })),
+    ]
+}
+
+fn gateway(catalogue: &Catalogue) -> Vec<Panel> {
+    let throughput = all(catalogue, "gateway/throughput");
+    vec![
+        stacked(throughput.select("time, cluster, dispatches_per_s", "ORDER BY time").timeseries("Dispatches")).sized(8, 8),
+        stacked(throughput.select("time, cluster, bytes_per_s", "ORDER BY time").timeseries("Traffic")).sized(8, 8),
+        throughput.select("time, cluster, replayed_per_s", "ORDER BY time").timeseries("Replayed after resumes").sized(8, 8),
+    ]
+}
+
+fn pipeline(catalogue: &Catalogue) -> Vec<Panel> {
+    let freshness = all(catalogue, "pipeline/freshness").table("Freshness");
+    vec![colored(colored(freshness, "behind_ms", BEHIND_MS), "rows_dropped", ANY)]
+}
+
+/// Buckets that add up to a total.
+fn bars(panel: Panel) -> Panel {
+    stacked(panel).with_defaults(json!({ "custom": { "drawStyle": "bars", "fillOpacity": 80, "lineWidth": 0 } }))
+}
+
+/// Colours the numbers of a column.
+fn colored(panel: Panel, column: &str, steps: &[(f64, &str)]) -> Panel {
+    let properties = vec![
+        ("thresholds", thresholds(steps)),
+        ("color", json!({ "mode": "thresholds" })),
+        ("custom.cellOptions", json!({ "type": "color-text" })),
+    ];
+    panel.with_override(by_name(column), properties)
+}
+
+/// Colours the words of a column.
+fn colored_words(panel: Panel, column: &str, words: &[(&str, &str)]) -> Panel {
+    let options: serde_json::Map<String, Value> = (0..)
+        .zip(words)
+        .map(|(index, (word, color))| ((*word).to_owned(), json!({ "text": word, "color": color, "index": index })))
+        .collect();
+    let properties = vec![
+        ("mappings", json!([{ "type": "value", "options": options }])),
+        ("custom.cellOptions", json!({ "type": "color-text" })),
+    ];
+    panel.with_override(by_name(column), properties)
+}
