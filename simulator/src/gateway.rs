@@ -1,7 +1,8 @@
 //! The gateway: the WebSocket side of Discord.
 //!
 //! * [`connection`]: one socket from HELLO to its end: identify, heartbeats, resume, faults.
-//! * [`session`]: one shard: its session, sequence numbers and replay ring, which outlive a connection.
+//! * [`shard`]: one shard: its session and its counts, which outlive a connection.
+//! * [`session`]: sequence numbers and the replay ring.
 //! * [`compression`]: none, zlib-stream or zstd-stream, one context per connection.
 //! * [`intents`]: who is told what.
 //! * [`protocol`]: opcodes and close codes.
@@ -12,7 +13,9 @@
 
 pub(crate) mod connection;
 
-pub(crate) mod session;
+pub(crate) mod shard;
+
+mod session;
 
 mod compression;
 

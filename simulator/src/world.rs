@@ -3,7 +3,7 @@
 
 use crate::faults::Fault;
 use crate::gateway::intents;
-use crate::gateway::session::{Armed, Order, Shard};
+use crate::gateway::shard::{Armed, Order, Shard};
 use crate::ledger::{FaultRecord, Ledger, LedgerSnapshot};
 use crate::population::Population;
 use crate::random::mix;

@@ -11,7 +11,7 @@ mod ending;
 
 use super::compression::Encoder;
 use super::protocol;
-use super::session::{Live, Order};
+use super::shard::{Live, Order};
 use crate::faults::Fault;
 use crate::payload;
 use crate::world::World;
@@ -342,7 +342,7 @@ impl Connection {
     /// An odd dispatch: part of the session like any other.
     fn dispatch(&mut self, event: &'static str, data: &str) {
         if let Some(shard) = self.shard {
-            self.world.shards[shard as usize].push(super::session::Happening {
+            self.world.shards[shard as usize].push(super::shard::Happening {
                 event,
                 data: data.to_owned(),
                 in_guild: true,

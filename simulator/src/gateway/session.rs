@@ -1,10 +1,10 @@
-//! One shard: its session with sequence numbers and replay ring, and what is counted about it. All of it
-//! outlives a connection.
+//! One session of a shard: sequence numbers, and the ring from which a replay comes.
 //!
-//! Dispatches go into the session's ring; the connection pulls them out from a cursor. A RESUME moves the
-//! cursor back to what the client says it has, and what lies between that and the RESUMED is the replay.
-//! The ring holds `replay_limit` dispatches or [`MOST_RING_BYTES`]: what was sent makes room, what was not
-//! sent yet makes traffic wait, so nothing that came up is ever lost but with its session.
+//! Dispatches go into the ring; the connection pulls them out from a cursor. A RESUME moves the cursor back
+//! to what the client says it has, and what lies between that and the RESUMED is the replay. Up to
+//! `replay_limit` dispatches or [`MOST_BYTES`] stay in the ring after they were sent, for a replay; as many
+//! may wait to be sent, and then traffic waits too. So nothing that came up is ever lost but with its
+//! session.
 
 use crate::ledger::{InteractionRecord, ShardLedger};
 use crate::payload;
@@ -12,49 +12,10 @@ use crate::snowflake::now_ms;
 use crate::world::World;
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
-use tokio::sync::Notify;
-use tokio::sync::mpsc::Sender;
 
-/// Text that a ring holds, at most: 4 s of the Stress profile; 16 shards then take 256 MiB.
-const MOST_RING_BYTES: usize = 16 << 20;
-
-/// Something that a client may have to be told.
-#[derive(Debug)]
-pub(crate) struct Happening {
-    pub(crate) event: &'static str,
-    /// The dispatch's `d`.
-    pub(crate) data: String,
-    /// False for what happens in direct messages.
-    pub(crate) in_guild: bool,
-    /// For an `INTERACTION_CREATE`. Boxed: one in twenty has it.
-    pub(crate) interaction: Option<Box<InteractionRecord>>,
-}
-
-/// What a connection is told to do.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// Make this go wrong.
-    Fault(crate::faults::Fault),
-    /// Another connection has taken the shard over.
-    Replaced,
-}
-
-/// The connection that a shard has just now.
-#[derive(Clone, Debug)]
-pub(crate) struct Live {
-    pub(crate) connection: u64,
-    pub(crate) orders: Sender<Order>,
-}
-
-/// What is to happen to the next connection, once.
-#[derive(Debug, Default)]
-pub(crate) struct Armed {
-    pub(crate) hello: bool,
-    pub(crate) identify: bool,
-    pub(crate) resume: bool,
-    pub(crate) reject_identify: Option<u16>,
-}
+/// Text that a ring holds on either side of its cursor: 4 s of the Stress profile. With 16 shards like
+/// that it is 256 MiB, and twice as much when all their clients are away.
+const MOST_BYTES: usize = 16 << 20;
 
 /// How a RESUME ends when it is not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,36 +26,18 @@ pub(super) enum NotResumed {
     InvalidSeq,
 }
 
-/// One shard.
 #[derive(Debug)]
-pub(crate) struct Shard {
-    pub(crate) id: u32,
-    replay_limit: usize,
-    state: Mutex<State>,
-    /// There is something to pull.
-    pub(super) news: Notify,
-    /// There is room in the ring, or a session, or its guilds are announced.
-    room: Notify,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    session: Option<Session>,
-    live: Option<Live>,
-    armed: Armed,
-    ledger: ShardLedger,
-    sessions_started: u64,
-}
-
-#[derive(Debug)]
-struct Session {
-    id: String,
-    intents: u64,
+pub(super) struct Session {
+    pub(super) id: String,
+    pub(super) intents: u64,
     /// Of the newest dispatch.
     seq: u64,
     /// Oldest first.
     ring: VecDeque<Dispatch>,
-    ring_bytes: usize,
+    /// Of what lies from the cursor on.
+    unsent_bytes: usize,
+    /// Of what lies before the cursor.
+    sent_bytes: usize,
     /// The next of `ring` for the connection; what lies before it has been sent.
     cursor: usize,
     /// The newest dispatch that was ever handed to a socket.
@@ -116,273 +59,101 @@ struct Dispatch {
     interaction: Option<Box<InteractionRecord>>,
 }
 
-impl Shard {
-    pub(crate) fn new(id: u32, replay_limit: usize) -> Self {
-        Self { id, replay_limit, state: Mutex::default(), news: Notify::new(), room: Notify::new() }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no panic while counting")
-    }
-
-    pub(crate) fn ledger(&self) -> ShardLedger {
-        self.state().ledger.clone()
-    }
-
-    /// Counts something.
-    pub(super) fn count(&self, count: impl FnOnce(&mut ShardLedger)) {
-        count(&mut self.state().ledger);
-    }
-
-    pub(crate) fn arm(&self, set: impl FnOnce(&mut Armed)) {
-        set(&mut self.state().armed);
-    }
-
-    /// Takes what is armed for this occasion.
-    pub(crate) fn claim<T>(&self, take: impl FnOnce(&mut Armed) -> T) -> T {
-        take(&mut self.state().armed)
-    }
-
-    pub(crate) fn reject_next_identify(&self, code: u16) {
-        self.arm(|armed| armed.reject_identify = Some(code));
-    }
-
-    pub(crate) fn is_connected(&self) -> bool {
-        self.state().live.is_some()
-    }
-
-    /// Tells the shard's connection to do something; false when it has none.
-    pub(crate) fn order(&self, order: Order) -> bool {
-        let state = self.state();
-        let live = state.live.as_ref();
-        live.is_some_and(|live| live.orders.try_send(order).is_ok())
-    }
-
-    /// This connection is the shard's from now on.
-    pub(super) fn attach(&self, live: Live) {
-        if let Some(former) = self.state().live.replace(live) {
-            // It may be gone already.
-            let _ = former.orders.try_send(Order::Replaced);
-        }
-    }
-
-    /// The connection is over; the session stays.
-    pub(super) fn detach(&self, connection: u64) {
-        let mut state = self.state();
-        if state.live.as_ref().is_some_and(|live| live.connection == connection) {
-            state.live = None;
-            if let Some(session) = &mut state.session {
-                // Nobody is in a replay any more: what was sent makes room again.
-                let sent_seq = session.sent_seq;
-                session.cursor = session.ring.partition_point(|d| d.seq <= sent_seq);
-            }
-        }
-        drop(state);
-        self.room.notify_waiters();
-    }
-
-    /// The session is gone, and what it had not sent with it.
-    pub(crate) fn forget(&self) {
-        self.state().forget();
-        self.room.notify_waiters();
-    }
-
-    /// A new session for the attached connection: READY, then a `GUILD_CREATE` per guild.
-    pub(super) fn start_session(&self, world: &World, intents: u64) {
-        let mut state = self.state();
-        state.forget();
-        state.sessions_started += 1;
-        state.ledger.sessions += 1;
-        let fate = crate::random::mix(world.scenario.seed ^ state.sessions_started);
-        let id = format!("{:08x}{:08x}{fate:016x}", self.id, state.sessions_started);
-        let guilds = world.population.guilds_of(self.id);
-        let told = World::wanted(intents, "GUILD_CREATE", true);
-        let mut session = Session {
+impl Session {
+    /// Nothing has come up yet; `unannounced` are the guilds that want a `GUILD_CREATE`.
+    pub(super) fn new(id: String, intents: u64, unannounced: VecDeque<usize>) -> Self {
+        Self {
+            id,
             intents,
             seq: 0,
             ring: VecDeque::new(),
-            ring_bytes: 0,
+            unsent_bytes: 0,
+            sent_bytes: 0,
             cursor: 0,
             sent_seq: 0,
             gone_seq: 0,
             replay_until: 0,
-            unannounced: guilds.iter().filter(|_| told).copied().collect(),
-            id,
-        };
-        let of = (self.id, world.scenario.shards);
-        let url = world.resume_url(self.id);
-        let ready = payload::ready(&world.population, of, &session.id, &url);
-        session.push("READY", &ready, None);
-        if !told {
-            let tally = state.ledger.dispatches.entry("GUILD_CREATE".into());
-            tally.or_default().withheld += guilds.len() as u64;
+            unannounced,
         }
-        state.session = Some(session);
-        drop(state);
-        self.news.notify_one();
-        self.room.notify_waiters();
     }
 
-    /// The attached connection goes on with this session: replay, then RESUMED.
-    pub(super) fn resume(&self, session_id: &str, seq: u64) -> Result<(), NotResumed> {
-        let mut state = self.state();
-        let State { session, ledger, .. } = &mut *state;
-        let session = session.as_mut().filter(|session| session.id == session_id).ok_or(NotResumed::Gone)?;
-        if seq > session.sent_seq {
+    /// The client has everything up to `seq`: replay what it lacks, then RESUMED.
+    pub(super) fn resume(&mut self, seq: u64, ledger: &mut ShardLedger) -> Result<(), NotResumed> {
+        if seq > self.sent_seq {
             return Err(NotResumed::InvalidSeq);
         }
-        if seq < session.gone_seq {
+        if seq < self.gone_seq {
             return Err(NotResumed::Gone);
         }
-        session.drop_unreceived_resumed(seq, ledger);
-        session.cursor = session.ring.partition_point(|d| d.seq <= seq);
-        session.replay_until = session.seq;
-        session.push("RESUMED", r#"{"_trace":["simulated"]}"#, None);
-        ledger.resumed += 1;
-        drop(state);
-        self.news.notify_one();
+        self.drop_unreceived_resumed(seq, ledger);
+        self.rewind(seq);
+        self.replay_until = self.seq;
+        self.push("RESUMED", r#"{"_trace":["simulated"]}"#, None);
         Ok(())
     }
 
-    /// Waits until the shard has a session that is through with its guilds and has room for more.
-    /// The intents of that session.
-    pub(crate) async fn ready_for_traffic(&self) -> u64 {
-        let ready = |state: &mut State| {
-            let session = state.session.as_mut()?;
-            let ready = session.unannounced.is_empty() && session.make_room(self.replay_limit);
-            ready.then_some(session.intents)
-        };
-        self.when(ready).await
+    pub(super) fn sent_seq(&self) -> u64 {
+        self.sent_seq
     }
 
-    /// Waits until everything that came up was handed to a socket, or is lost.
-    pub(crate) async fn drained(&self) {
-        let drained = |state: &mut State| {
-            let session = state.session.as_ref();
-            session.is_none_or(|s| s.cursor == s.ring.len()).then_some(())
-        };
-        self.when(drained).await;
+    /// Whether everything that came up was sent.
+    pub(super) fn is_drained(&self) -> bool {
+        self.cursor == self.ring.len()
     }
 
-    /// Waits until `check` yields something.
-    async fn when<T>(&self, mut check: impl FnMut(&mut State) -> Option<T>) -> T {
-        loop {
-            let room = self.room.notified();
-            tokio::pin!(room);
-            // Before looking: a change in between must wake us.
-            room.as_mut().enable();
-            if let Some(found) = check(&mut self.state()) {
-                return found;
-            }
-            room.await;
-        }
+    /// The event types of what would be lost with this session.
+    pub(super) fn never_sent(&self) -> impl Iterator<Item = &'static str> {
+        self.ring.iter().filter(|d| d.seq > self.sent_seq).map(|d| d.event)
     }
 
-    /// Something happened. What nobody may be told, or nobody is there to be told, is counted.
-    pub(crate) fn push(&self, happening: Happening) {
-        let Happening { event, data, in_guild, interaction } = happening;
-        let mut state = self.state();
-        let State { session, ledger, .. } = &mut *state;
-        match session {
-            Some(session) if World::wanted(session.intents, event, in_guild) => {
-                session.push(event, &data, interaction);
-            }
-            Some(_) => ledger.dispatches.entry(event.into()).or_default().withheld += 1,
-            None => ledger.dispatches.entry(event.into()).or_default().lost += 1,
-        }
-        drop(state);
-        self.news.notify_one();
-    }
-
-    /// Hands up to about `bytes` to the connection, counted as sent. Empty: nothing to send, or the
-    /// shard has another connection by now.
-    pub(super) fn pull(&self, world: &World, connection: u64, bytes: usize) -> Vec<Bytes> {
-        let mut state = self.state();
-        let State { session, live, ledger, .. } = &mut *state;
-        let mut pulled = Vec::new();
-        let (Some(session), Some(live)) = (session, live) else {
-            return pulled;
-        };
-        if live.connection != connection {
-            return pulled;
-        }
-        let mut left = bytes;
-        while left > 0 {
-            if session.cursor == session.ring.len() && !session.announce(world, self.replay_limit) {
-                break;
-            }
-            let text = session.send_next(world, ledger);
-            left = left.saturating_sub(text.len());
-            pulled.push(text);
-        }
-        drop(state);
-        self.room.notify_waiters();
-        pulled
-    }
-
-    /// Members of one of the shard's guilds, as the client asked for.
-    pub(super) fn push_members(&self, world: &World, guild_id: u64, limit: u64, nonce: &str) {
-        if let Some(guild) = world.population.find(self.id, guild_id) {
-            self.push(Happening {
-                event: "GUILD_MEMBERS_CHUNK",
-                data: payload::member_chunk(&world.population, guild, limit, nonce),
-                in_guild: true,
-                interaction: None,
-            });
-        }
-    }
-}
-
-impl State {
-    fn forget(&mut self) {
-        let Some(session) = self.session.take() else {
-            return;
-        };
-        for dispatch in session.ring.iter().filter(|d| d.seq > session.sent_seq) {
-            let tally = self.ledger.dispatches.entry(dispatch.event.into());
-            tally.or_default().lost += 1;
-        }
-    }
-}
-
-impl Session {
-    fn push(&mut self, event: &'static str, data: &str, interaction: Option<Box<InteractionRecord>>) {
+    pub(super) fn push(&mut self, event: &'static str, data: &str, interaction: Option<Box<InteractionRecord>>) {
         self.seq += 1;
         let text = Bytes::from(payload::dispatch(event, self.seq, data));
-        self.ring_bytes += text.len();
+        self.unsent_bytes += text.len();
         self.ring.push_back(Dispatch { seq: self.seq, event, text, interaction });
     }
 
     /// The next guild's `GUILD_CREATE`, made only now: a thousand guilds are megabytes.
-    fn announce(&mut self, world: &World, replay_limit: usize) -> bool {
+    pub(super) fn announce(&mut self, world: &World) -> bool {
         let Some(guild) = self.unannounced.pop_front() else {
             return false;
         };
-        self.make_room(replay_limit);
         let guild = world.population.guild(guild);
         self.push("GUILD_CREATE", &payload::guild(&world.population, guild), None);
         true
     }
 
-    /// Lets go of the oldest that were sent; false when the ring is full of what was not.
-    fn make_room(&mut self, replay_limit: usize) -> bool {
-        while self.ring.len() >= replay_limit || self.ring_bytes >= MOST_RING_BYTES {
-            if self.cursor == 0 {
-                return false;
-            }
-            if let Some(oldest) = self.ring.pop_front() {
-                self.ring_bytes -= oldest.text.len();
-                self.gone_seq = oldest.seq;
-                self.cursor -= 1;
-            }
+    /// Whether more may come up: the guilds are through, and not too much waits to be sent.
+    pub(super) fn takes_more(&self, replay_limit: usize) -> bool {
+        self.unannounced.is_empty() && self.ring.len() - self.cursor < replay_limit && self.unsent_bytes < MOST_BYTES
+    }
+
+    /// Lets go of the oldest that were sent.
+    pub(super) fn let_go(&mut self, replay_limit: usize) {
+        while self.cursor > replay_limit || self.sent_bytes > MOST_BYTES {
+            let Some(oldest) = self.ring.pop_front() else { return };
+            self.cursor -= 1;
+            self.sent_bytes -= oldest.text.len();
+            self.gone_seq = oldest.seq;
         }
-        true
+    }
+
+    /// Moves the cursor behind the dispatch with this sequence number.
+    pub(super) fn rewind(&mut self, seq: u64) {
+        self.cursor = self.ring.partition_point(|d| d.seq <= seq);
+        let bytes = |(sent, unsent), (n, dispatch): (usize, &Dispatch)| {
+            let len = dispatch.text.len();
+            if n < self.cursor { (sent + len, unsent) } else { (sent, unsent + len) }
+        };
+        (self.sent_bytes, self.unsent_bytes) = self.ring.iter().enumerate().fold((0, 0), bytes);
     }
 
     /// The dispatch at the cursor goes to a socket.
-    fn send_next(&mut self, world: &World, ledger: &mut ShardLedger) -> Bytes {
+    pub(super) fn send_next(&mut self, world: &World, ledger: &mut ShardLedger) -> Bytes {
         let dispatch = &mut self.ring[self.cursor];
         self.cursor += 1;
+        self.unsent_bytes -= dispatch.text.len();
+        self.sent_bytes += dispatch.text.len();
         let tally = ledger.dispatches.entry(dispatch.event.into()).or_default();
         let bytes = dispatch.text.len() as u64;
         if dispatch.seq <= self.sent_seq {
@@ -411,7 +182,6 @@ impl Session {
         self.ring.retain(|dispatch| {
             let unreceived = dispatch.event == "RESUMED" && dispatch.seq > seq;
             if unreceived {
-                self.ring_bytes -= dispatch.text.len();
                 tally.lost += 1;
                 if dispatch.seq <= sent_seq {
                     tally.live -= 1;
@@ -420,116 +190,5 @@ impl Session {
             }
             !unreceived
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Happening, Live, Shard};
-    use crate::ledger::DispatchTally;
-    use crate::scenario::Scenario;
-    use crate::world::World;
-    use tokio::sync::mpsc;
-
-    /// No GUILDS intent: READY is all there is.
-    const MESSAGES: u64 = 1 << 9;
-    const MESSAGE: Happening =
-        Happening { event: "MESSAGE_CREATE", data: String::new(), in_guild: true, interaction: None };
-
-    fn world() -> World {
-        let scenario = Scenario { shards: 1, guilds: 1, replay_limit: 4, ..Scenario::default() };
-        World::new(scenario, ([127, 0, 0, 1], 0).into())
-    }
-
-    fn attach(shard: &Shard, connection: u64) {
-        // Nobody gives orders here.
-        let (orders, _) = mpsc::channel(1);
-        shard.attach(Live { connection, orders });
-    }
-
-    fn tally(shard: &Shard, event: &str) -> DispatchTally {
-        shard.ledger().dispatches.get(event).copied().unwrap_or_default()
-    }
-
-    fn session_id(shard: &Shard) -> String {
-        shard.state().session.as_ref().expect("started").id.clone()
-    }
-
-    #[test]
-    fn a_dispatch_counts_once_and_a_copy_counts_as_resent() {
-        let world = world();
-        let shard = &world.shards[0];
-        attach(shard, 1);
-        shard.start_session(&world, MESSAGES);
-        shard.push(MESSAGE);
-        assert_eq!(shard.pull(&world, 1, usize::MAX).len(), 2, "READY and one");
-        shard.detach(1);
-        shard.push(MESSAGE);
-
-        attach(shard, 2);
-        // The client has READY only: the first message is sent again, the second for the first time.
-        shard.resume(&session_id(shard), 1).expect("resumable");
-        shard.push(MESSAGE);
-        assert_eq!(shard.pull(&world, 2, usize::MAX).len(), 4);
-        let messages = tally(shard, "MESSAGE_CREATE");
-        assert_eq!((messages.live, messages.late, messages.resent), (2, 1, 1));
-        assert_eq!(messages.distinct(), 3);
-        assert_eq!(tally(shard, "RESUMED").live, 1);
-    }
-
-    #[test]
-    fn a_resumed_that_was_cut_off_is_not_replayed() {
-        let world = world();
-        let shard = &world.shards[0];
-        attach(shard, 1);
-        shard.start_session(&world, MESSAGES);
-        shard.pull(&world, 1, usize::MAX);
-        for connection in 2..4 {
-            shard.detach(connection - 1);
-            attach(shard, connection);
-            shard.resume(&session_id(shard), 1).expect("resumable");
-            assert_eq!(shard.pull(&world, connection, usize::MAX).len(), 1);
-        }
-        let resumed = tally(shard, "RESUMED");
-        assert_eq!((resumed.live, resumed.lost, resumed.resent), (1, 1, 0));
-    }
-
-    #[tokio::test]
-    async fn what_was_not_sent_makes_traffic_wait_and_what_was_sent_makes_room() {
-        let world = world();
-        let shard = &world.shards[0];
-        attach(shard, 1);
-        shard.start_session(&world, MESSAGES);
-        shard.pull(&world, 1, usize::MAX);
-        shard.detach(1);
-        for _ in 0..4 {
-            assert_eq!(shard.ready_for_traffic().await, MESSAGES);
-            shard.push(MESSAGE);
-        }
-        let mut full = std::pin::pin!(shard.ready_for_traffic());
-        tokio::select! {
-            biased;
-            _ = &mut full => panic!("the ring is full"),
-            () = std::future::ready(()) => {}
-        }
-        attach(shard, 2);
-        shard.resume(&session_id(shard), 1).expect("nothing unsent was let go");
-        shard.pull(&world, 2, usize::MAX);
-        full.await;
-        assert_eq!(tally(shard, "MESSAGE_CREATE").late, 4);
-    }
-
-    #[test]
-    fn a_session_s_end_loses_what_was_not_sent() {
-        let world = world();
-        let shard = &world.shards[0];
-        attach(shard, 1);
-        shard.start_session(&world, MESSAGES);
-        shard.pull(&world, 1, usize::MAX);
-        shard.push(MESSAGE);
-        shard.forget();
-        shard.push(MESSAGE);
-        assert_eq!(tally(shard, "MESSAGE_CREATE").lost, 2);
-        assert_eq!(shard.resume("unknown", 1), Err(super::NotResumed::Gone));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Connection, Socket};
 use crate::gateway::protocol::Close;
-use crate::gateway::session::Order;
+use crate::gateway::shard::Order;
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
