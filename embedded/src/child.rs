@@ -57,8 +57,11 @@ pub fn engine_main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
         eprintln!("{error}");
         engine::exit(1);
     }
-    // An engine that ends unasked has said why on standard error.
-    engine::exit(if STOPPING.load(Ordering::SeqCst) { 0 } else { 1 })
+    if !STOPPING.load(Ordering::SeqCst) {
+        // It has said why on standard error.
+        engine::exit(1);
+    }
+    engine::exit(0)
 }
 
 fn run(library: &Path, layout: &Layout) -> Result<(), Box<dyn Error>> {

@@ -41,8 +41,8 @@ const READER_MAX_EXECUTION_SECONDS: u32 = 300;
 /// A picture or a table needs far fewer rows; more is an export, which is the administrator's.
 const READER_MAX_RESULT_ROWS: u64 = 1_000_000;
 
-/// So that one dashboard with many panels, reloaded, does not starve the writers.
-const READER_MAX_QUERIES: u32 = 32;
+/// At a time. ClickHouse's own limit for a whole server, which this engine lifts. More would only wait for each other.
+const READER_MAX_QUERIES: u32 = 100;
 
 /// A reader may use one half of the server's memory, so that inserts and merges always find some.
 const READER_MEMORY_SHARE: u64 = 2;
@@ -100,6 +100,7 @@ fn main_file(layout: &Layout, options: &Options, http_port: u16, tcp_port: Optio
     <max_server_memory_usage>{memory_limit_bytes}</max_server_memory_usage>
     <mark_cache_size>{MARK_CACHE_BYTES}</mark_cache_size>
     <background_schedule_pool_size>{BACKGROUND_SCHEDULE_POOL_SIZE}</background_schedule_pool_size>
+    <background_streaming_schedule_pool_size>{BACKGROUND_SCHEDULE_POOL_SIZE}</background_streaming_schedule_pool_size>
 
     <!-- The level has to stand outside of logger. -->
     <log-level>{log_level}</log-level>
@@ -210,8 +211,9 @@ fn user(user: User, profile: &str, passwords: &Passwords, grants: &[String]) -> 
     )
 }
 
+/// HTTP last, so that once it answers, both are open.
 fn start_file(tcp: bool) -> &'static str {
-    if tcp { "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP;\n" } else { "SYSTEM START LISTEN HTTP;\n" }
+    if tcp { "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP;\n" } else { "SYSTEM START LISTEN HTTP;\n" }
 }
 
 /// A path as XML text. `DataDir::open` has refused those that XML cannot carry.

@@ -83,7 +83,7 @@ impl DataDir {
         create_private(path)?;
         let root = path.canonicalize().map_err(|source| Error::File { action: "find", path: path.into(), source })?;
         // It goes into XML, which has no way to write these.
-        if !root.to_str().is_some_and(|text| !text.contains(char::is_control)) {
+        if root.to_str().is_none_or(|text| text.contains(char::is_control)) {
             return Err(Error::BadOption {
                 option: "the data directory",
                 value: root.display().to_string(),

@@ -27,8 +27,16 @@
 //! - **A child process**, because the library allows one engine per process life, takes over signal handlers, and may die of its
 //!   own faults without taking the bot along.
 //! - **A pseudo-terminal**, because without one the engine believes it is part of a script and aborts on the first exception that
-//!   leaves a connection: half an HTTP header, or one wrong password over TCP, would end it (`tests/hostile.rs`).
+//!   leaves a connection: half an HTTP header, or one wrong password over TCP, would end it (`tests/server/hostile.rs`).
 //! - **A leash**, because a parent that is killed cannot clean up: the pipe ends with it, and the child then stops its engine.
+//!
+//! # What is not as in a ClickHouse server
+//!
+//! - An asynchronous insert is executed at once, as if it were not. It means the same to the client, but makes one part each.
+//! - Tables can be distributed over several of these servers, not replicated; `ON CLUSTER` is refused.
+//! - Users come from the configuration only: `CREATE USER` is refused. The administrator is called `admin`, not `default`.
+//! - `/ping` and queries are all of the HTTP interface.
+//! - The engine opens no files but its own (Linux; `sandbox.rs`), so there is no importing with `file()`.
 //!
 //! # The data directory
 //!
@@ -36,7 +44,7 @@
 //! |---|---|
 //! | `lock` | held while a server is up, so that a second one is refused |
 //! | `passwords/` | one file per [`User`], readable by the owner only, made once |
-//! | `config/` | the generated configuration, written anew at each start; drop-ins in `config.d/` and `users.d/` beside it are kept |
+//! | `config/` | the generated configuration, written anew at each start; drop-ins in its `config.d/` and `users.d/` are kept |
 //! | `log/` | warnings of the server, and what the engine wrote to its standard error |
 //! | `engine/` | ClickHouse's own path: tables, metadata |
 //!

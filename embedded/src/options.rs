@@ -17,7 +17,7 @@ const DEFAULT_MEMORY_LIMIT_BYTES: u64 = 4 << 30;
 const MIN_MEMORY_LIMIT_BYTES: u64 = 512 << 20;
 
 /// A start takes under a second; a directory with very many parts, or a busy disk, may take long.
-const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
+const DEFAULT_START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The longest name that ClickHouse can turn into a directory.
 const MAX_DATABASE_NAME_BYTES: usize = 206;
@@ -81,8 +81,8 @@ impl Options {
         self
     }
 
-    /// The password of one user, in printable ASCII. Default: made once, kept in the data directory. A password given here replaces
-    /// the kept one.
+    /// The password of one user, in printable ASCII. Make it long: other users can see its hash. Default: made once, kept in the data
+    /// directory. A password given here replaces the kept one.
     #[must_use]
     pub fn with_password(mut self, user: User, password: impl Into<String>) -> Self {
         self.passwords.insert(user, password.into());

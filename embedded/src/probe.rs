@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::users::Credentials;
 
-/// One attempt. The listener accepts before it can serve, so a reply may be late while the engine is busy loading tables.
+/// One attempt. On a busy machine a reply may be late; whatever else listens on the port may never reply.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// No reply that is asked for here is longer; whatever else listens on the port may send anything.

@@ -4,6 +4,9 @@
 //! file without asking for a privilege: a reader could read the administrator's password, or the environment of the process beside
 //! it. What the kernel refuses to the process, no query gets. Linux has Landlock for this since 5.13 (2021); elsewhere the grants of
 //! `config.rs` are all there is.
+//!
+//! What is left to `file`: the configuration, which holds hashes and no passwords; and the tables of other databases, for one who
+//! guesses a directory's name of 122 random bits.
 
 use crate::data_dir::Layout;
 
@@ -53,7 +56,9 @@ pub(crate) fn confine(layout: &Layout) -> Result<(), String> {
             .handle_access(AccessFs::from_all(VERSION))?
             .create()?
             // Paths that do not exist are skipped.
-            .add_rules(path_beneath_rules([layout.engine(), layout.log()], AccessFs::from_all(VERSION)))?
+            .add_rules(path_beneath_rules([layout.engine()], AccessFs::from_all(VERSION)))?
+            // Other users' queries are in it.
+            .add_rules(path_beneath_rules([layout.log()], AccessFs::from_write(VERSION)))?
             .add_rules(path_beneath_rules([layout.config()], AccessFs::from_read(VERSION)))?
             .add_rules(path_beneath_rules(MEASURES, AccessFs::from_read(VERSION)))?
             .add_rules(path_beneath_rules(NETWORK, AccessFs::from_read(VERSION)))?

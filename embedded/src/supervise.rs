@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::time::{Duration, sleep, timeout};
 use tracing::{debug, info};
 
 use crate::child::STOP_TIMEOUT;
@@ -28,6 +28,9 @@ const FREE_PORT_ATTEMPTS: u32 = 5;
 
 /// How much of the engine's standard error goes into a message: its last exception, without the stack traces before it.
 const STDERR_TAIL_BYTES: u64 = 2048;
+
+/// What the engine's console writes when one of its statements fails. It then waits for another, without having opened its listeners.
+const CONSOLE_EXCEPTION: &str = "Received exception";
 
 /// A running ClickHouse server.
 ///
@@ -137,11 +140,12 @@ impl Clickhouse {
     pub async fn exited(&mut self) -> Error {
         match self.engine.child.wait().await {
             Ok(status) => ended(status, self.directory.layout()),
-            Err(source) => Error::Process { program: "the child process".into(), source },
+            Err(error) => lost(error),
         }
     }
 
-    /// Ends the server cleanly: running queries get some seconds, then their connections are cut; buffers are written out.
+    /// Ends the server cleanly: running queries get 5 seconds, then their connections are cut; the system logs are
+    /// written out.
     ///
     /// # Errors
     /// [`Error::NotStopped`] if it had to be killed, [`Error::Ended`] if it had ended before, or failed to end cleanly.
@@ -157,9 +161,9 @@ impl Clickhouse {
                 Ok(())
             }
             Ok(Ok(status)) => Err(ended(status, self.directory.layout())),
-            Ok(Err(source)) => Err(Error::Process { program: "the child process".into(), source }),
+            Ok(Err(error)) => Err(lost(error)),
             Err(_late) => {
-                child.kill().await.map_err(|source| Error::Process { program: "the child process".into(), source })?;
+                child.kill().await.map_err(lost)?;
                 Err(Error::NotStopped { waited: STOP_TIMEOUT })
             }
         }
@@ -210,25 +214,39 @@ impl Engine {
         limit: Duration,
     ) -> Result<(), Error> {
         let admin = passwords.credentials(User::Admin);
-        let deadline = Instant::now() + limit;
-        loop {
-            let status = self.child.try_wait();
-            if let Some(status) =
-                status.map_err(|source| Error::Process { program: "the child process".into(), source })?
-            {
-                // It says so in words, too, but the system knows which port.
-                ports.probe()?;
-                return Err(ended(status, layout));
+        let (engine, log) = (layout.engine(), layout.stderr_log());
+        let complains = || last_words(&log).contains(CONSOLE_EXCEPTION);
+        let answers = async {
+            while !(probe::ping(ports.http).await && probe::serves(ports.http, &engine, &admin).await) {
+                sleep(READY_POLL).await;
             }
-            if probe::ping(ports.http).await && probe::serves(ports.http, &layout.engine(), &admin).await {
-                return Ok(());
+        };
+        let fails = async {
+            while !complains() && matches!(self.child.try_wait(), Ok(None)) {
+                sleep(READY_POLL).await;
             }
-            if Instant::now() >= deadline {
-                let (stderr, log) = (last_words(&layout.stderr_log()), layout.stderr_log());
-                return Err(Error::NotReady { port: ports.http, waited: limit, stderr, log });
+        };
+        tokio::select! {
+            () = answers => {
+                // One listener may be open and the other not.
+                if !complains() {
+                    return Ok(());
+                }
             }
-            sleep(READY_POLL).await;
+            () = fails => {}
+            () = sleep(limit) => {
+                return Err(Error::NotReady { port: ports.http, waited: limit, stderr: last_words(&log), log });
+            }
         }
+        let status = if let Some(status) = self.child.try_wait().map_err(lost)? {
+            status
+        } else {
+            self.child.start_kill().map_err(lost)?;
+            self.child.wait().await.map_err(lost)?
+        };
+        // The engine gives its reason in words; the system knows which port.
+        ports.probe()?;
+        Err(ended(status, layout))
     }
 }
 
@@ -253,6 +271,11 @@ fn bind(port: u16) -> Result<(u16, TcpListener), Error> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .and_then(|listener| Ok((listener.local_addr()?.port(), listener)))
         .map_err(|source| Error::Port { port, source })
+}
+
+/// The system has no news of the child. It has not been seen to happen.
+fn lost(source: io::Error) -> Error {
+    Error::Process { program: "the child process".into(), source }
 }
 
 fn ended(status: ExitStatus, layout: &Layout) -> Error {

@@ -4,7 +4,7 @@
 //! handed on as files: `shardlake cluster --password-file`, Grafana's `$__file{}`. The server's own configuration holds hashes.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -113,7 +113,11 @@ fn new_password() -> Result<String, Error> {
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("a String takes any text");
+    }
+    text
 }
 
 #[cfg(test)]

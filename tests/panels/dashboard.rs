@@ -8,6 +8,12 @@ use serde_json::{Value, json};
 /// Width of Grafana's grid.
 pub(crate) const GRID_COLUMNS: u64 = 24;
 
+/// Thresholds of counts of what should not happen at all.
+pub(crate) const ANY: &[(f64, &str)] = &[(1.0, "red")];
+
+/// Thresholds of shares of failures: one in a hundred is a bug in a command, one in twenty is an outage.
+pub(crate) const ERROR_RATIO: &[(f64, &str)] = &[(0.01, "orange"), (0.05, "red")];
+
 /// What a dashboard asks its questions of.
 pub(crate) struct Source {
     /// Type of the data source: the id of Grafana's plugin.
@@ -66,7 +72,7 @@ pub(crate) struct Panel {
 
 impl Panel {
     /// A panel of Grafana's type `kind`.
-    pub(crate) fn new(kind: &str, title: &str, description: &str, targets: Vec<Value>) -> Self {
+    pub(crate) fn new(kind: &str, title: &str, description: &str, targets: &[Value]) -> Self {
         let (width, height) = if kind == "stat" { (3, 4) } else { (12, 8) };
         let body = json!({
             "type": kind,
@@ -84,7 +90,7 @@ impl Panel {
         self
     }
 
-    /// Adds to its JSON: objects are merged, lists appended, all else replaced.
+    /// Adds to its JSON: objects are merged, all else is replaced.
     pub(crate) fn with(mut self, more: Value) -> Self {
         merge(&mut self.body, more);
         self
@@ -92,13 +98,18 @@ impl Panel {
 
     /// Adds to what holds for all of its fields.
     pub(crate) fn with_defaults(self, defaults: Value) -> Self {
-        self.with(json!({ "fieldConfig": { "defaults": defaults } }))
+        let mut more = json!({});
+        more["fieldConfig"]["defaults"] = defaults;
+        self.with(more)
     }
 
-    /// Adds what holds for the fields that `matcher` finds: pairs of a property's id and its value.
-    pub(crate) fn with_override(self, matcher: Value, properties: Vec<(&str, Value)>) -> Self {
-        let properties: Vec<Value> = properties.into_iter().map(|(id, value)| json!({ "id": id, "value": value })).collect();
-        self.with(json!({ "fieldConfig": { "overrides": [{ "matcher": matcher, "properties": properties }] } }))
+    /// Adds what holds for the field of this name: pairs of a property's id and its value.
+    pub(crate) fn with_override(mut self, field: &str, properties: Vec<(&str, Value)>) -> Self {
+        let properties: Vec<Value> =
+            properties.into_iter().map(|(id, value)| json!({ "id": id, "value": value })).collect();
+        let overrides = self.body["fieldConfig"]["overrides"].as_array_mut().expect("every panel begins with a list");
+        overrides.push(json!({ "matcher": { "id": "byName", "options": field }, "properties": properties }));
+        self
     }
 
     /// Colours its values: from each value on the colour beside it, below the first one green.
@@ -114,9 +125,18 @@ pub(crate) fn thresholds(steps: &[(f64, &str)]) -> Value {
     json!({ "mode": "absolute", "steps": all })
 }
 
+/// Shows each word in the colour beside it.
+pub(crate) fn colored_words(words: &[(&str, &str)]) -> Value {
+    let options: serde_json::Map<String, Value> = (0..)
+        .zip(words)
+        .map(|(index, (word, color))| ((*word).to_owned(), json!({ "text": word, "color": color, "index": index })))
+        .collect();
+    json!([{ "type": "value", "options": options }])
+}
+
 /// One big number.
 pub(crate) fn stat(title: &str, description: &str, unit: &str, target: Value) -> Panel {
-    Panel::new("stat", title, description, vec![target]).with_thresholds(&[]).with_defaults(json!({ "unit": unit })).with(
+    Panel::new("stat", title, description, &[target]).with_thresholds(&[]).with_defaults(json!({ "unit": unit })).with(
         json!({ "options": {
             "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
             "colorMode": "value",
@@ -127,7 +147,7 @@ pub(crate) fn stat(title: &str, description: &str, unit: &str, target: Value) ->
 }
 
 /// A line for each series. The legend ranks them, as a fleet has more than colours can tell apart.
-pub(crate) fn timeseries(title: &str, description: &str, unit: &str, targets: Vec<Value>) -> Panel {
+pub(crate) fn timeseries(title: &str, description: &str, unit: &str, targets: &[Value]) -> Panel {
     Panel::new("timeseries", title, description, targets)
         .with_defaults(json!({
             "unit": unit,
@@ -172,7 +192,7 @@ impl Dashboard<'_> {
                 "asDropdown": false,
                 "tags": [],
             }],
-            "templating": { "list": [datasource_variable(&self.source), cluster_variable(&self.source, self.clusters)] },
+            "templating": { "list": [datasource_variable(&self.source), cluster_variable(&self.source, &self.clusters)] },
             "panels": laid_out(&self.source, self.rows),
         })
     }
@@ -194,7 +214,7 @@ fn datasource_variable(source: &Source) -> Value {
     })
 }
 
-fn cluster_variable(source: &Source, clusters: Clusters) -> Value {
+fn cluster_variable(source: &Source, clusters: &Clusters) -> Value {
     json!({
         "name": "cluster",
         "label": "Cluster",
@@ -261,7 +281,6 @@ fn merge(into: &mut Value, more: Value) {
                 merge(into.entry(key).or_insert(Value::Null), value);
             }
         }
-        (Value::Array(into), Value::Array(more)) => into.extend(more),
         (into, more) => *into = more,
     }
 }

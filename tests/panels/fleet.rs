@@ -5,20 +5,16 @@ use serde_json::{Value, json};
 use shardlake_queries::Catalogue;
 
 use crate::{
-    dashboard::{CLICKHOUSE, Clusters, Dashboard, Panel, Row, stacked, thresholds},
-    question::{ALL_CLUSTERS, all, by_name, clusters_query},
+    dashboard::{ANY, CLICKHOUSE, Clusters, Dashboard, ERROR_RATIO, Panel, Row, colored_words, stacked, thresholds},
+    question::{ALL_CLUSTERS, all, clusters_query},
 };
 
-/// Shares of failed interactions: one in a hundred is a bug in a command, one in twenty is an outage.
-const ERROR_RATIO: &[(f64, &str)] = &[(0.01, "orange"), (0.05, "red")];
 /// Discord takes the first response within 3 s of the interaction; people notice one.
 const RESPONSE_MS: &[(f64, &str)] = &[(1_000.0, "orange"), (2_500.0, "red")];
 /// Batches land every few seconds, and every process samples itself twice a minute.
 const BEHIND_MS: &[(f64, &str)] = &[(90_000.0, "orange"), (300_000.0, "red")];
 /// Heartbeats take some 100 ms; past a second the process or its network is in trouble.
 const LATENCY_MS: &[(f64, &str)] = &[(500.0, "orange"), (1_000.0, "red")];
-/// For counts of what should not happen at all.
-const ANY: &[(f64, &str)] = &[(1.0, "red")];
 
 const SHARD_STATES: &[(&str, &str)] = &[
     ("active", "green"),
@@ -115,7 +111,10 @@ fn overview(catalogue: &Catalogue) -> Vec<Panel> {
 
 fn clusters(catalogue: &Catalogue) -> Vec<Panel> {
     vec![
-        colored_words(all(catalogue, "clusters/list").table("Clusters"), "state", CLUSTER_STATES),
+        all(catalogue, "clusters/list").table("Clusters").with_override(
+            "state",
+            vec![("mappings", colored_words(CLUSTER_STATES)), ("custom.cellOptions", json!({ "type": "color-text" }))],
+        ),
         colored(
             colored(
                 all(catalogue, "interactions/by_cluster").table("Interactions by cluster"),
@@ -147,32 +146,37 @@ fn shards(catalogue: &Catalogue) -> Vec<Panel> {
     // Samples are taken twice a minute: lines cross shorter gaps, a shard that is away for longer leaves one.
     let gaps = json!({ "custom": { "spanNulls": 90_000, "showPoints": "auto" } });
     vec![
-        timeline
-            .select("time, cluster, shard, state", "ORDER BY time")
-            .shard_states("Shard states", SHARD_STATES),
+        timeline.select("time, cluster, shard, state", "ORDER BY time").shard_states("Shard states", SHARD_STATES),
         timeline
             .select(
                 "time, cluster, shard, event, cause, state, if(close_code = 0, '', toString(close_code)) AS close_code",
                 "WHERE event IN ('disconnected', 'connect_failed', 'stuck', 'fatal')\nORDER BY time DESC\nLIMIT 200",
             )
             .table("Trouble with shards, newest first")
-            .with_override(by_name("close_code"), vec![("displayName", "Close code".into())])
+            .with_override("close_code", vec![("displayName", "Close code".into())])
+            .with_defaults(json!({ "noValue": "none in this range" }))
             .sized(12, 10),
         latency
             .select("time, cluster, shard, latency_max_ms", "ORDER BY time")
             .timeseries("Heartbeat latency by shard")
             .sized(12, 10)
             .with_defaults(gaps)
-            .with_defaults(json!({ "thresholds": thresholds(LATENCY_MS), "custom": { "thresholdsStyle": { "mode": "dashed" } } })),
+            .with_defaults(
+                json!({ "thresholds": thresholds(LATENCY_MS), "custom": { "thresholdsStyle": { "mode": "dashed" } } }),
+            ),
     ]
 }
 
 fn gateway(catalogue: &Catalogue) -> Vec<Panel> {
     let throughput = all(catalogue, "gateway/throughput");
     vec![
-        stacked(throughput.select("time, cluster, dispatches_per_s", "ORDER BY time").timeseries("Dispatches")).sized(8, 8),
+        stacked(throughput.select("time, cluster, dispatches_per_s", "ORDER BY time").timeseries("Dispatches"))
+            .sized(8, 8),
         stacked(throughput.select("time, cluster, bytes_per_s", "ORDER BY time").timeseries("Traffic")).sized(8, 8),
-        throughput.select("time, cluster, replayed_per_s", "ORDER BY time").timeseries("Replayed after resumes").sized(8, 8),
+        throughput
+            .select("time, cluster, replayed_per_s", "ORDER BY time")
+            .timeseries("Replayed after resumes")
+            .sized(8, 8),
     ]
 }
 
@@ -193,18 +197,5 @@ fn colored(panel: Panel, column: &str, steps: &[(f64, &str)]) -> Panel {
         ("color", json!({ "mode": "thresholds" })),
         ("custom.cellOptions", json!({ "type": "color-text" })),
     ];
-    panel.with_override(by_name(column), properties)
-}
-
-/// Colours the words of a column.
-fn colored_words(panel: Panel, column: &str, words: &[(&str, &str)]) -> Panel {
-    let options: serde_json::Map<String, Value> = (0..)
-        .zip(words)
-        .map(|(index, (word, color))| ((*word).to_owned(), json!({ "text": word, "color": color, "index": index })))
-        .collect();
-    let properties = vec![
-        ("mappings", json!([{ "type": "value", "options": options }])),
-        ("custom.cellOptions", json!({ "type": "color-text" })),
-    ];
-    panel.with_override(by_name(column), properties)
+    panel.with_override(column, properties)
 }

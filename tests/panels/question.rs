@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use shardlake_queries::{Catalogue, Kind, Parameter, Question, Unit};
 
-use crate::dashboard::{Panel, Source, stat, timeseries};
+use crate::dashboard::{Panel, Source, colored_words, stat, timeseries};
 
 /// The values of the variable `cluster` as an array of strings. Empty text is no cluster: it stands for all of them
 /// ([`ALL_CLUSTERS`]), and is what Grafana writes when there is nothing to choose from. `singlequote` escapes quotes.
@@ -59,16 +59,16 @@ impl<'a> View<'a> {
         let mut sql = statement.collect::<Vec<_>>().join("\n").trim().trim_end_matches(';').to_owned();
         for parameter in &question.parameters {
             let placeholder = format!("{{{}:{}}}", parameter.name, parameter.kind.sql_type());
+            let missed = sql.replace(&placeholder, "").contains(&format!("{{{}", parameter.name));
+            assert!(!missed, "{}: write every {placeholder} just like this", question.id());
             sql = sql.replace(&placeholder, &self.bind(parameter));
-            let missed = format!("{{{}", parameter.name);
-            assert!(!sql.contains(&missed), "{}: write {placeholder} without other spaces", question.id());
         }
         let head = format!("-- {}, generated: edit it there", file(&question.id()));
         match self.selected {
             None => format!("{head}\n{sql}"),
             Some((columns, rest)) => {
-                let indented: String = sql.lines().map(|line| format!("    {line}\n")).collect();
-                format!("{head}\nSELECT {columns}\nFROM\n(\n{indented})\n{rest}").trim_end().to_owned()
+                let indented = sql.replace('\n', "\n    ");
+                format!("{head}\nSELECT {columns}\nFROM\n(\n    {indented}\n)\n{rest}").trim_end().to_owned()
             }
         }
     }
@@ -77,7 +77,10 @@ impl<'a> View<'a> {
     fn bind(self, parameter: &Parameter) -> String {
         let default = || {
             let id = self.question.id();
-            parameter.default.as_deref().unwrap_or_else(|| panic!("{id}: a panel needs a default for {}", parameter.name))
+            parameter
+                .default
+                .as_deref()
+                .unwrap_or_else(|| panic!("{id}: a panel needs a default for {}", parameter.name))
         };
         match (parameter.name.as_str(), parameter.kind) {
             // The macros give times in the zone of the server.
@@ -127,7 +130,7 @@ impl<'a> View<'a> {
             .map(|(_, column)| (column.unit, &column.doc))
             .expect("a time series measures something");
         let description = format!("{doc}.\n\n{}", self.question.description);
-        let mut panel = timeseries(title, &description, unit(measure, "short"), vec![self.target(FORMAT_TIMESERIES)]);
+        let mut panel = timeseries(title, &description, unit(measure, "short"), &[self.target(FORMAT_TIMESERIES)]);
         if self.question.min_step_s > 1 {
             panel = panel.with(json!({ "interval": format!("{}s", self.question.min_step_s) }));
         }
@@ -139,9 +142,12 @@ impl<'a> View<'a> {
 
     /// Rows and columns, each column with its unit.
     pub(crate) fn table(self, title: &str) -> Panel {
-        let docs: String = self.columns().map(|(name, column)| format!("- **{}**: {}\n", heading(name, column.unit), column.doc)).collect();
-        let description = format!("{}\n\n{}", self.question.description, docs.trim_end());
-        let panel = Panel::new("table", title, &description, vec![self.target(FORMAT_TABLE)])
+        let docs: Vec<String> = self
+            .columns()
+            .map(|(name, column)| format!("- **{}**: {}", heading(name, column.unit), column.doc))
+            .collect();
+        let description = format!("{}\n\n{}", self.question.description, docs.join("\n"));
+        let panel = Panel::new("table", title, &description, &[self.target(FORMAT_TABLE)])
             .sized(24, 8)
             .with(json!({ "options": { "cellHeight": "sm", "showHeader": true } }))
             .with_defaults(json!({ "custom": { "align": "auto", "filterable": true } }));
@@ -154,21 +160,18 @@ impl<'a> View<'a> {
                 let link = json!({ "title": "Live, this cluster", "url": "/d/shardlake-live?var-cluster=${__value.raw}&${__url_time_range}" });
                 properties.push(("links", json!([link])));
             }
-            panel.with_override(by_name(name), properties)
+            panel.with_override(name, properties)
         })
     }
 
     /// A band for each shard.
     pub(crate) fn shard_states(self, title: &str, colors: &[(&str, &str)]) -> Panel {
-        let states: serde_json::Map<String, Value> = (0..)
-            .zip(colors)
-            .map(|(index, (state, color))| ((*state).to_owned(), json!({ "text": state, "color": color, "index": index })))
-            .collect();
-        Panel::new("state-timeline", title, &self.question.description, vec![self.target(FORMAT_TABLE)])
+        Panel::new("state-timeline", title, &self.question.description, &[self.target(FORMAT_TABLE)])
             .sized(24, 10)
             .with_defaults(json!({
                 "displayName": SHARD_LABELS,
-                "mappings": [{ "type": "value", "options": states }],
+                "color": { "mode": "fixed", "fixedColor": "text" },
+                "mappings": colored_words(colors),
                 "custom": { "lineWidth": 0, "fillOpacity": 80, "spanNulls": true }, // a state lasts until the next
             }))
             .with(json!({
@@ -197,10 +200,6 @@ impl<'a> View<'a> {
 }
 
 const SHARD_LABELS: &str = "${__field.labels.cluster} / ${__field.labels.shard}";
-
-pub(crate) fn by_name(name: &str) -> Value {
-    json!({ "id": "byName", "options": name })
-}
 
 /// A column's name for people: the unit stands beside each value already.
 fn heading(name: &str, unit: Unit) -> String {

@@ -1,6 +1,6 @@
 //! Who may do what.
 
-use crate::ask::{Reply, answers, ask, ask_as, eventually, start};
+use crate::ask::{Reply, answers, ask, ask_as, eventually, page, start};
 use shardlake_embedded::{Clickhouse, Credentials, User};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
@@ -71,7 +71,7 @@ async fn nobody_gets_in_without_a_password() {
     for path in
         ["/play", "/dashboard", "/webterminal", "/binary", "/merges", "/jemalloc", "/replicas_status", "/metrics"]
     {
-        assert_eq!(ask_as(&server, "", "", path, "").await.status, 404, "{path}");
+        assert_eq!(page(&server, path).await, 404, "{path}");
     }
     assert!(answers(server.http_port()).await);
 }
@@ -155,9 +155,11 @@ async fn refuses_what_no_user_may(server: &Clickhouse, user: User) {
 async fn no_query_reads_the_machines_files() {
     let (directory, server) = server_with_tables().await;
     let password = directory.path().join("passwords/admin");
+    let log = directory.path().join("log/clickhouse.log");
     let parent = format!("/proc/{}/environ", std::process::id());
     for user in User::ALL {
-        for path in ["/etc/hostname", "/etc/passwd", "/proc/self/root/etc/passwd", &parent, password.to_str().unwrap()]
+        for path in
+            ["/etc/hostname", "/proc/self/root/etc/passwd", &parent, password.to_str().unwrap(), log.to_str().unwrap()]
         {
             let reply = ask(&server, user, &format!("SELECT file('{path}')")).await;
             assert_eq!(code(&reply), CANNOT_OPEN_FILE, "{user}: {path}: {}", reply.body);

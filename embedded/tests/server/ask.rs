@@ -45,6 +45,11 @@ pub(crate) async fn ask_as(server: &Clickhouse, user: &str, password: &str, path
     exchange(server.http_port(), &request).await.unwrap()
 }
 
+/// The status of a page.
+pub(crate) async fn page(server: &Clickhouse, path: &str) -> u16 {
+    exchange(server.http_port(), &format!("GET {path} HTTP/1.0\r\n\r\n")).await.unwrap().status
+}
+
 /// Whether `/ping` answers on the port.
 pub(crate) async fn answers(port: u16) -> bool {
     exchange(port, "GET /ping HTTP/1.0\r\n\r\n").await.is_ok_and(|reply| reply.body == "Ok.\n")
@@ -62,7 +67,7 @@ async fn exchange(port: u16, request: &str) -> io::Result<Reply> {
 
 /// Waits until the condition holds, for as long as a busy machine may need.
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !condition().await {
         assert!(Instant::now() < deadline, "after a minute still not: {what}");
         sleep(Duration::from_millis(20)).await;

@@ -3,13 +3,14 @@
 //! Where a test needs a parent that it can kill or misconfigure, it runs itself again in a process of its own ([`Parent`]).
 
 use std::env;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use crate::ask::{answers, ask, eventually, start};
-use rustix::process::{Pid, Signal, getsid, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, getsid, kill_process, kill_process_group, test_kill_process};
 use shardlake_embedded::{Clickhouse, Error, Launcher, Options, User};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -55,24 +56,27 @@ async fn two_servers_run_side_by_side() {
     assert_eq!(ask(&other, User::Admin, exists).await.rows(), "0");
     one.stop().await.unwrap();
     assert!(answers(other.http_port()).await);
-    other.stop().await.unwrap();
+    let pid = other.pid();
+    drop(other);
+    eventually("the dropped one is gone", async || is_gone(pid)).await;
 }
 
 #[tokio::test]
 async fn it_is_set_up_as_a_server() {
     let directory = tempfile::tempdir().unwrap();
-    let drop_in = directory.path().join("config/config.d/macros.xml");
+    let path = directory.path().join("names <are> \"not\" & 'always' é easy");
+    let drop_in = path.join("config/config.d/macros.xml");
     std::fs::create_dir_all(drop_in.parent().unwrap()).unwrap();
     std::fs::write(drop_in, "<clickhouse><macros><shard>7</shard></macros></clickhouse>").unwrap();
 
-    let options = Options::new(directory.path()).with_memory_limit_bytes(1 << 30).with_databases(["a", "b"]);
+    let options = Options::new(&path).with_memory_limit_bytes(512 << 20).with_databases(["a", "b"]);
     let server = Clickhouse::start(options).await.unwrap();
     assert_eq!(server.tcp_port(), None);
     for (sql, expected) in [
         ("SELECT timezone()", "UTC"),
         ("SELECT currentDatabase()", "default"),
         ("SELECT engine FROM system.databases WHERE name IN ('default', 'system') ORDER BY name", "Atomic\nAtomic"),
-        ("SELECT value FROM system.server_settings WHERE name = 'max_server_memory_usage'", "1073741824"),
+        ("SELECT value FROM system.server_settings WHERE name = 'max_server_memory_usage'", "536870912"),
         ("SELECT getMacro('shard')", "7"),
         ("SHOW GRANTS FOR reader", "GRANT SELECT ON a.* TO reader\nGRANT SELECT ON b.* TO reader"),
     ] {
@@ -87,8 +91,11 @@ async fn it_is_set_up_as_a_server() {
     eventually("the rows are deleted", async || ask(&server, User::Admin, "SELECT a FROM t").await.rows() == "1\n3")
         .await;
 
-    let log = std::fs::read_to_string(directory.path().join("log/clickhouse.log")).unwrap();
+    let log = std::fs::read_to_string(path.join("log/clickhouse.log")).unwrap();
     assert!(log.contains("Syntax error") && !log.contains("<Information>"), "{log}");
+    for private in ["config/config.xml", "config/users.xml", "config/start.sql", "passwords/admin", "lock"] {
+        assert_eq!(path.join(private).metadata().unwrap().permissions().mode() & 0o077, 0, "{private}");
+    }
     server.stop().await.unwrap();
 }
 
@@ -111,6 +118,54 @@ async fn a_taken_port_is_named() {
         let server = Clickhouse::start(Options::new(directory.path()).with_http_port(port)).await.unwrap();
         assert_eq!(server.url(), format!("http://127.0.0.1:{port}"));
         server.stop().await.unwrap();
+    }
+}
+
+/// The engine finds its port taken though it was free a moment ago.
+#[tokio::test]
+async fn a_port_that_is_taken_meanwhile_is_named_or_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ready, go) = (directory.path().join("ready"), directory.path().join("go"));
+    // Waits between the choice of the port and the engine.
+    let script = format!(
+        "touch {}; until [ -e {} ]; do sleep 0.01; done; exec {} \"$@\"",
+        ready.display(),
+        go.display(),
+        env!("CARGO_BIN_EXE_shardlake-engine")
+    );
+    let launcher = Launcher::new("/bin/sh").with_args(["-c", &script, "sh"]);
+    let config = directory.path().join("config/config.xml");
+    for (kind, named) in [("http_port", true), ("tcp_port", true), ("http_port", false), ("tcp_port", false)] {
+        for file in [&ready, &go] {
+            let _ = std::fs::remove_file(file);
+        }
+        let mut options = Options::new(directory.path()).with_tcp_port(0).with_launcher(launcher.clone());
+        if named {
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            options = if kind == "http_port" { options.with_http_port(free) } else { options.with_tcp_port(free) };
+        }
+        let take_the_port = async {
+            eventually("the engine is about to start", async || ready.exists()).await;
+            let config = std::fs::read_to_string(&config).unwrap();
+            let port = config.split_once(&format!("<{kind}>")).unwrap().1.split_once('<').unwrap().0;
+            let taken = std::net::TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+            std::fs::write(&go, "").unwrap();
+            taken
+        };
+        let (started, taken) = tokio::join!(Clickhouse::start(options), take_the_port);
+        let taken_port = taken.local_addr().unwrap().port();
+        match started {
+            // The other port is a free choice, so it is tried again; the named one stays taken.
+            Err(Error::Port { port, .. }) => assert_eq!((port, named), (taken_port, true)),
+            Ok(server) => {
+                assert!(
+                    !named && server.http_port() != taken_port && server.tcp_port() != Some(taken_port),
+                    "{server:?}"
+                );
+                server.stop().await.unwrap();
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 
@@ -138,6 +193,8 @@ async fn a_second_server_on_one_path_is_refused() {
     let up = parent.up().await;
     refused(parent.pid()).await;
     assert!(answers(up.http_port).await);
+    parent.process.kill().await.unwrap();
+    eventually("the engine is gone", async || is_gone(up.engine_pid)).await;
 }
 
 #[tokio::test]
@@ -281,85 +338,14 @@ async fn a_library_that_is_not_there_or_not_one_is_named() {
     assert!(said.contains("exit status: 1") && said.contains("/bin/sh"), "{said}");
 }
 
-/// A process of its own that starts a server: this test program, running one test, which calls [`be_parent`] first.
-struct Parent {
-    process: Child,
-    stderr: Lines<BufReader<ChildStderr>>,
-}
-
-/// What a parent reports.
-struct Up {
-    engine_pid: u32,
-    http_port: u16,
-}
-
-/// The variable that turns a test into a parent: the data directory.
-const PARENT_PATH: &str = "SHARDLAKE_TEST_PARENT_PATH";
-
-impl Parent {
-    fn run(test: &str, path: &Path) -> Self {
-        Self::run_with(test, path, &[])
-    }
-
-    fn run_with(test: &str, path: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut process = Command::new(env::current_exe().unwrap())
-            .args(["--exact", &format!("lifecycle::{test}"), "--nocapture"])
-            .env(PARENT_PATH, path)
-            .envs(variables.iter().copied())
-            .process_group(0)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(process.stderr.take().unwrap()).lines();
-        Self { process, stderr }
-    }
-
-    fn pid(&self) -> u32 {
-        self.process.id().unwrap()
-    }
-
-    async fn line(&mut self) -> String {
-        self.stderr.next_line().await.unwrap().expect("the parent ended without a word")
-    }
-
-    async fn up(&mut self) -> Up {
-        let line = self.line().await;
-        let (engine_pid, http_port) =
-            line.strip_prefix("up ").and_then(|up| up.split_once(' ')).unwrap_or_else(|| panic!("{line}"));
-        Up { engine_pid: engine_pid.parse().unwrap(), http_port: http_port.parse().unwrap() }
-    }
-}
-
-/// In the other process: starts a server, says so, and stops it on Ctrl-C. Returns false in the test itself.
-async fn be_parent() -> bool {
-    let Some(path) = env::var_os(PARENT_PATH) else { return false };
-    let server = match Clickhouse::start(Options::new(path)).await {
-        Ok(server) => server,
-        Err(error) => {
-            eprintln!("{}", error.to_string().replace('\n', " "));
-            return true;
-        }
-    };
-    ask(&server, User::Admin, "CREATE TABLE started (a UInt8) ENGINE = MergeTree ORDER BY a").await.rows();
-    ask(&server, User::Admin, "INSERT INTO started VALUES (1)").await.rows();
-    let mut interrupted = signal(SignalKind::interrupt()).unwrap();
-    eprintln!("up {} {}", server.pid(), server.http_port());
-    interrupted.recv().await;
-    ask(&server, User::Admin, "INSERT INTO started VALUES (2)").await.rows();
-    eprintln!("drained");
-    server.stop().await.unwrap();
-    eprintln!("stopped");
-    true
-}
-
 fn pid(process: u32) -> Pid {
     Pid::from_raw(process.try_into().unwrap()).unwrap()
 }
 
 /// Whether a process has ended. One that nobody has collected counts, too: an orphan's new parent may take its time.
 fn is_gone(process: u32) -> bool {
-    let state = std::process::Command::new("ps").args(["-o", "stat=", "-p", &process.to_string()]).output().unwrap();
-    matches!(state.stdout.first(), None | Some(b'Z'))
+    match std::fs::read_to_string(format!("/proc/{process}/stat")) {
+        Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')),
+        Err(_) => test_kill_process(pid(process)).is_err(),
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! No test depends on how fast anything is: they wait for conditions, for as long as a busy machine may need.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
+
 mod ask;
 
 mod lifecycle;
