@@ -74,7 +74,7 @@ impl Layout {
 #[derive(Debug)]
 pub(crate) struct DataDir {
     layout: Layout,
-    _lock: File,
+    lock: File,
 }
 
 impl DataDir {
@@ -101,7 +101,7 @@ impl DataDir {
                 write_private(&file, &format!("ATTACH DATABASE _ UUID '{uuid}'\nENGINE = Atomic\n"))?;
             }
         }
-        Ok(Self { layout, _lock: lock })
+        Ok(Self { layout, lock })
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -135,11 +135,27 @@ impl DataDir {
             Err(source) => return Err(Error::File { action: "open", path, source }),
         };
         match file.try_lock() {
-            Ok(()) => Ok(None),
+            Ok(()) => {
+                let_go(&file);
+                Ok(None)
+            }
             Err(TryLockError::WouldBlock) => Ok(Some(engine_pid(&fs::read_to_string(&path).unwrap_or_default()))),
             Err(TryLockError::Error(source)) => Err(Error::File { action: "lock", path, source }),
         }
     }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        let_go(&self.lock);
+    }
+}
+
+/// Unlocks a file now. Closing it is not enough: a child that another thread is just starting has a copy of it until it runs its
+/// program, and the lock with it.
+fn let_go(file: &File) {
+    // If this fails, closing it has to do.
+    let _ = file.unlock();
 }
 
 /// Takes `lock` in `root` and leaves this process's id in it, for the message that a second one gets.

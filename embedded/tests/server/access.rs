@@ -1,10 +1,11 @@
 //! Who may do what.
 
-use crate::ask::{Reply, answers, ask, ask_as, eventually, page, start};
 use shardlake_embedded::{Clickhouse, Credentials, User};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+
+use crate::ask::{Reply, answers, ask, ask_as, eventually, page, start};
 
 // ClickHouse's numbers.
 const UNKNOWN_TABLE: u32 = 60;

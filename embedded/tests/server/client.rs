@@ -1,9 +1,10 @@
 //! The `clickhouse` crate, which everything else here talks to ClickHouse with, finds nothing unusual.
 
-use crate::ask::{ask, start};
 use clickhouse::{Client, Row};
 use serde::{Deserialize, Serialize};
 use shardlake_embedded::{Clickhouse, User};
+
+use crate::ask::{ask, start};
 
 #[derive(Row, Serialize, Deserialize, Debug, PartialEq)]
 struct Event {

@@ -3,10 +3,11 @@
 //! Without a terminal on its standard input the engine aborts on the first exception that leaves a connection: a single round of
 //! most of these attacks, with [`Goodbye::Wait`], is then enough. `child.rs` gives it a terminal; this is the test that it works.
 
-use crate::ask::{answers, ask, eventually, start};
 use shardlake_embedded::{Clickhouse, User};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+use crate::ask::{answers, ask, eventually, start};
 
 /// Of every attack, with every way to leave. Some 900 connections together.
 const ROUNDS: usize = 10;

@@ -6,6 +6,8 @@
 
 mod ask;
 
+mod parent;
+
 mod lifecycle;
 
 mod access;

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::ask::ask;
 
-/// A process of its own that starts a server: this test program, running one test, which calls [`be_parent`] first.
+/// A process that starts a server: this program, running one test, by its full name. The test has to call [`be_parent`] first.
 pub(crate) struct Parent {
     pub(crate) process: Child,
     stderr: Lines<BufReader<ChildStderr>>,
@@ -33,7 +33,7 @@ impl Parent {
 
     pub(crate) fn run_with(test: &str, path: &Path, variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env::current_exe().unwrap())
-            .args(["--exact", &format!("lifecycle::{test}"), "--nocapture"])
+            .args(["--exact", test, "--nocapture"])
             .env(PARENT_PATH, path)
             .envs(variables.iter().copied())
             .process_group(0)
@@ -83,4 +83,3 @@ pub(crate) async fn be_parent() -> bool {
     eprintln!("stopped");
     true
 }
-
