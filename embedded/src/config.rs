@@ -65,6 +65,7 @@ fn main_file(layout: &Layout, options: &Options, http_port: u16, tcp_port: Optio
     let path = xml_path(&layout.engine());
     let users = xml_path(&layout.config().join(USERS_FILE));
     let log = xml_path(&layout.log().join("clickhouse.log"));
+    let history = xml_path(&layout.log().join("console_history"));
     let log_level = options.log_level.as_str();
     let memory_limit_bytes = options.memory_limit_bytes;
     let tcp_port = tcp_port.map(|port| format!("<tcp_port>{port}</tcp_port>")).unwrap_or_default();
@@ -111,9 +112,9 @@ fn main_file(layout: &Layout, options: &Options, http_port: u16, tcp_port: Optio
         <console>0</console>
     </logger>
 {query_log}{part_log}
-    <!-- The console that nobody types into. -->
+    <!-- The console that nobody types into. It sets the mode of its history to 0600, so that must not be /dev/null. -->
     <disable_suggestion>1</disable_suggestion>
-    <history_file>/dev/null</history_file>
+    <history_file>{history}</history_file>
     <progress>off</progress>
 </clickhouse>
 "

@@ -7,7 +7,7 @@
 //! const char  *chdb_result_error(chdb_result *);   // NULL if there was none
 //! ```
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "a C library has no other door; every block says why it is sound")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;

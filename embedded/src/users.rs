@@ -1,7 +1,7 @@
 //! Who may log in, and with which password.
 //!
 //! Passwords live in the data directory, one file per user, readable by its owner only, so that they outlive restarts and can be
-//! handed on as files: `shardlake cluster --password-file`, Grafana's `$__file{}`. The server's own configuration holds hashes.
+//! handed on as files: `shardlake cluster --clickhouse-password-file`, Grafana's `$__file{}`. The server's own configuration holds hashes.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};

@@ -43,6 +43,15 @@ async fn data_logs_and_passwords_outlive_restarts() {
 }
 
 #[tokio::test]
+async fn the_machine_is_left_as_it_was() {
+    let mode = || std::fs::metadata("/dev/null").unwrap().permissions().mode();
+    let before = mode();
+    let directory = tempfile::tempdir().unwrap();
+    start(directory.path()).await.stop().await.unwrap();
+    assert_eq!(mode(), before, "as root the console would take /dev/null for its history, and keep it to itself");
+}
+
+#[tokio::test]
 async fn two_servers_run_side_by_side() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (one, other) = tokio::join!(start(one.path()), start(other.path()));
