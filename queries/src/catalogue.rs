@@ -9,7 +9,7 @@
 //! | `description` | 1 | what is asked and how to read the answer |
 //! | `panel` | 1 | how to draw it: see [`Panel`] |
 //! | `table` | 1 | the table it reads; how fresh and complete an answer is, is judged by it |
-//! | `min_step` | 0 or 1 | the finest `step` that makes sense, such as `10s`; default `1s` |
+//! | `min_step` | 0 or 1 | the finest `step` that makes sense, such as `10s`; a `step` is a multiple of it; default `1s` |
 //! | `param` | any | `name Type [= default] meaning`; without a default it is required |
 //! | `column` | any | `name unit meaning`, in the order of the answer: see [`Unit`] |
 //!
@@ -49,7 +49,7 @@ pub struct Question {
     pub panel: Panel,
     /// The table it reads.
     pub table: String,
-    /// The finest step that makes sense, seconds.
+    /// The finest step that makes sense, seconds; every step is a multiple of it.
     pub min_step_s: u32,
     /// Its parameters, as the header lists them.
     pub parameters: Vec<Parameter>,

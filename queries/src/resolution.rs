@@ -16,7 +16,8 @@ pub(crate) const FROM: &str = "from";
 /// End of the range, left out.
 pub(crate) const TO: &str = "to";
 
-/// Width of a bucket.
+/// Width of a bucket. A multiple of the question's `min_step`: a bucket that cuts the data's own windows would hold one of
+/// them or two by turns. What is not is refused, never changed; `auto` makes one.
 pub(crate) const STEP: &str = "step";
 
 /// The filter that also narrows what is said about freshness and gaps.
@@ -36,12 +37,13 @@ const AUTO_BUCKETS: u64 = 300;
 /// More buckets than this are refused: more than any screen shows, and each is a row per cluster or shard.
 const MAX_BUCKETS: u64 = 2_000;
 
-/// Steps that `auto` chooses from, seconds: those that people use on clocks and calendars.
+/// Steps that `auto` chooses from, seconds: those that people use on clocks and calendars. The next multiple of the
+/// question's `min_step` is taken.
 const AUTO_STEPS_S: [u32; 18] =
     [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400];
 
 /// Past a day, `auto` chooses whole weeks.
-const WEEK_S: u32 = 604_800;
+const WEEK_S: u64 = 604_800;
 
 /// A range of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,8 +146,15 @@ fn step(given: &[&str], range: Range, min_s: u32) -> Result<u32, BadValue> {
         let expected = format!("at least {min_s}s: the data is not finer");
         return Err(BadValue { message: format!("`{text}` is too fine"), expected });
     }
-    let finest_s = range.length_s().div_ceil(MAX_BUCKETS);
-    if u64::from(step_s) < finest_s {
+    if !step_s.is_multiple_of(min_s) {
+        let expected = format!("a multiple of {min_s}s, such as {}s", multiple(step_s.into(), min_s));
+        return Err(BadValue {
+            message: format!("`{text}` cuts the windows of {min_s}s that the data comes in"),
+            expected,
+        });
+    }
+    let finest_s = multiple(range.length_s().div_ceil(MAX_BUCKETS), min_s);
+    if step_s < finest_s {
         let message = format!("`{text}` makes more than {MAX_BUCKETS} buckets of this range");
         return Err(BadValue { message, expected: format!("at least {finest_s}s, or auto") });
     }
@@ -160,12 +169,14 @@ pub(crate) fn parse_step(text: &str) -> Option<u32> {
 }
 
 fn auto_step(range: Range, min_s: u32) -> u32 {
-    let wanted_s = range.length_s().div_ceil(AUTO_BUCKETS);
-    let step = AUTO_STEPS_S.into_iter().find(|step_s| *step_s >= min_s && u64::from(*step_s) >= wanted_s);
-    step.unwrap_or_else(|| {
-        let weeks = wanted_s.max(min_s.into()).div_ceil(WEEK_S.into());
-        u32::try_from(weeks).unwrap_or(u32::MAX).saturating_mul(WEEK_S)
-    })
+    let wanted_s = range.length_s().div_ceil(AUTO_BUCKETS).max(min_s.into());
+    let step_s = AUTO_STEPS_S.into_iter().map(u64::from).find(|step_s| *step_s >= wanted_s);
+    multiple(step_s.unwrap_or_else(|| wanted_s.next_multiple_of(WEEK_S)), min_s)
+}
+
+/// The next multiple of `min_s`; past the longest step there is, the last one before.
+fn multiple(step_s: u64, min_s: u32) -> u32 {
+    u32::try_from(step_s.next_multiple_of(min_s.into())).unwrap_or(u32::MAX / min_s * min_s)
 }
 
 impl Range {
@@ -198,8 +209,16 @@ mod tests {
         {
             assert_eq!(step_of(&format!("from={from}")), Some(step_s), "{from}");
         }
-        assert_eq!(step_of("from=0"), Some(WEEK_S * 10), "years in weeks");
-        assert_eq!(ask("gateway/throughput", "from=-1m").unwrap().step_s, Some(10), "counts come in windows of 10 s");
+        assert_eq!(step_of("from=0"), Some(10 * 604_800), "years in weeks");
+    }
+
+    #[test]
+    fn auto_makes_buckets_of_whole_windows() {
+        for (from, step_s) in [("-1m", 10), ("-1h", 20), ("-2h", 30), ("-7d", 3_600)] {
+            let resolved = ask("gateway/throughput", &format!("from={from}")).unwrap();
+            assert_eq!(resolved.step_s, Some(step_s), "{from}: counts come in windows of 10 s");
+        }
+        assert_eq!(ask("shards/latency", "from=-15m").unwrap().step_s, Some(30), "samples come every 30 s");
     }
 
     #[test]
@@ -219,7 +238,16 @@ mod tests {
             let error = ask("interactions/volume", query).unwrap_err().to_string();
             assert!(error.contains("step") && error.contains(reason), "{query}: {error}");
         }
-        assert!(ask("gateway/throughput", "step=5").unwrap_err().to_string().contains("10s"));
+        for (query, reason) in [
+            ("step=5", "at least 10s"),
+            ("step=15s", "a multiple of 10s, such as 20s"),
+            ("step=4294967295", "such as 4294967290s"),
+            ("from=-20001s&step=10", "at least 20s"),
+        ] {
+            let error = ask("gateway/throughput", query).unwrap_err().to_string();
+            assert!(error.contains(reason), "{query}: {error}");
+        }
+        assert_eq!(ask("gateway/throughput", "step=40").unwrap().step_s, Some(40));
     }
 
     #[test]
@@ -241,10 +269,11 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_resolved_step_is_within_its_limits(length_s in 1_i64..6_000_000_000, min_s in 1_u32..100_000) {
+        fn a_resolved_step_is_within_its_limits(length_s in 1_i64..6_000_000_000, min_s in 1_u32..) {
             let range = Range { from: TimeMs(0), to: TimeMs(length_s * 1000) };
             let step_s = auto_step(range, min_s);
-            proptest::prop_assert!(step_s >= min_s && u64::from(step_s) * AUTO_BUCKETS >= range.length_s());
+            proptest::prop_assert!(step_s > 0 && step_s.is_multiple_of(min_s), "{step_s}");
+            proptest::prop_assert!(u64::from(step_s) * AUTO_BUCKETS >= range.length_s());
         }
     }
 }

@@ -146,6 +146,7 @@ async fn a_mistake_is_told_what_would_be_right() {
         ("interactions/volume?step=often", "step", "30s, 5m, 1h"),
         ("interactions/volume?from=-30d&step=1", "step", "at least 1296s"),
         ("gateway/throughput?step=1", "step", "at least 10s"),
+        ("gateway/throughput?step=15", "step", "a multiple of 10s, such as 20s"),
         ("interactions/volume?shard=0,x", "shard", "65535"),
         ("interactions/volume?shard=65536", "shard", "65535"),
         ("interactions/volume?cluster=0,,1", "cluster", "a,b"),

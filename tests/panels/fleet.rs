@@ -22,6 +22,8 @@ const SHARD_STATES: &[(&str, &str)] = &[
     ("identifying", "orange"),
     ("disconnected", "red"),
     ("fatally_closed", "dark-red"),
+    ("silent", "purple"),
+    ("stopped", "text"),
 ];
 
 const CLUSTER_STATES: &[(&str, &str)] = &[("running", "green"), ("stopped", "text"), ("silent", "red")];
@@ -89,22 +91,22 @@ fn overview(catalogue: &Catalogue) -> Vec<Panel> {
             )
             .with_thresholds(RESPONSE_MS)
             .with_defaults(json!({ "noValue": "no response" })),
-        all(catalogue, "shards/timeline")
-            .select("countIf(event = 'disconnected') AS disconnects", "")
+        all(catalogue, "shards/disconnects")
+            .select("sum(disconnects) AS disconnects", "")
             .stat("Lost connections", "Connections that shards lost in the range, for any cause, silent ones too.", "short")
             .with_thresholds(&[(1.0, "orange")]),
         freshness
             .select("max(behind_ms) AS behind_ms", "")
             .stat(
                 "Furthest behind",
-                "Time since a batch last landed, of the cluster where it is longest. What is behind is not quiet: its rows are in its spool, or lost with it.",
+                "Time since a batch last landed, of the cluster where it is longest; those that stopped in order are left out. What is behind is not quiet: its rows are in its spool, or lost with it.",
                 "ms",
             )
             .with_thresholds(BEHIND_MS)
-            .with_defaults(json!({ "noValue": "nothing landed" })),
+            .with_defaults(json!({ "noValue": "none runs" })),
         freshness
             .select("sum(rows_dropped) AS rows_dropped", "")
-            .stat("Dropped rows", "Rows that the newest start of each cluster has dropped: these answers lack them.", "short")
+            .stat("Dropped rows", "Rows that the processes seen in this range have dropped since they began: answers lack them.", "short")
             .with_thresholds(ANY),
     ]
 }
@@ -142,19 +144,15 @@ fn interactions(catalogue: &Catalogue) -> Vec<Panel> {
 
 fn shards(catalogue: &Catalogue) -> Vec<Panel> {
     let timeline = all(catalogue, "shards/timeline");
+    let disconnects = all(catalogue, "shards/disconnects");
     let latency = all(catalogue, "shards/latency");
     // Samples are taken twice a minute: lines cross shorter gaps, a shard that is away for longer leaves one.
     let gaps = json!({ "custom": { "spanNulls": 90_000, "showPoints": "auto" } });
     vec![
-        timeline.select("time, cluster, shard, state", "ORDER BY time").shard_states("Shard states", SHARD_STATES),
         timeline
-            .select(
-                "time, cluster, shard, event, cause, state, if(close_code = 0, '', toString(close_code)) AS close_code",
-                "WHERE event IN ('disconnected', 'connect_failed', 'stuck', 'fatal')\nORDER BY time DESC\nLIMIT 200",
-            )
-            .table("Trouble with shards, newest first")
-            .with_override("close_code", vec![("displayName", "Close code".into())])
-            .with_defaults(json!({ "noValue": "none in this range" }))
+            .select("time, cluster, shard, state", "ORDER BY time, event")
+            .shard_states("Shard states", SHARD_STATES),
+        bars(disconnects.select("time, cluster, cause, disconnects", "ORDER BY time").timeseries("Lost connections"))
             .sized(12, 10),
         latency
             .select("time, cluster, shard, latency_max_ms", "ORDER BY time")
@@ -164,6 +162,12 @@ fn shards(catalogue: &Catalogue) -> Vec<Panel> {
             .with_defaults(
                 json!({ "thresholds": thresholds(LATENCY_MS), "custom": { "thresholdsStyle": { "mode": "dashed" } } }),
             ),
+        timeline
+            .select(
+                "time, cluster, shard, event, cause, state, close_code",
+                "WHERE event IN ('disconnected', 'connect_failed', 'stuck', 'fatal')\nORDER BY time DESC\nLIMIT 200",
+            )
+            .table("Trouble with shards, newest first"),
     ]
 }
 
@@ -187,7 +191,9 @@ fn pipeline(catalogue: &Catalogue) -> Vec<Panel> {
 
 /// Buckets that add up to a total.
 fn bars(panel: Panel) -> Panel {
-    stacked(panel).with_defaults(json!({ "custom": { "drawStyle": "bars", "fillOpacity": 80, "lineWidth": 0 } }))
+    stacked(panel)
+        .with_defaults(json!({ "custom": { "drawStyle": "bars", "fillOpacity": 80, "lineWidth": 0 } }))
+        .with(json!({ "options": { "legend": { "calcs": ["sum", "max"], "sortBy": "Total" } } }))
 }
 
 /// Colours the numbers of a column.

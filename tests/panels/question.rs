@@ -119,7 +119,7 @@ impl<'a> View<'a> {
         stat(title, description, unit, self.target(FORMAT_TABLE)).with(json!({ "options": { "graphMode": "none" } }))
     }
 
-    /// A line for each cluster, or for each shard.
+    /// A line for each combination of names: for each cluster, say, or for each of its shards.
     ///
     /// # Panics
     /// If the view selects no column of the question with a measure.
@@ -134,10 +134,9 @@ impl<'a> View<'a> {
         if self.question.min_step_s > 1 {
             panel = panel.with(json!({ "interval": format!("{}s", self.question.min_step_s) }));
         }
-        let per_shard = self.columns().any(|(name, _)| name == "shard");
-        panel.with_defaults(json!({
-            "displayName": if per_shard { SHARD_LABELS } else { "${__field.labels.cluster}" },
-        }))
+        let names = self.columns().filter(|(_, column)| matches!(column.unit, Unit::Id | Unit::Text));
+        let labels: Vec<String> = names.map(|(name, _)| format!("${{__field.labels.{name}}}")).collect();
+        panel.with_defaults(json!({ "displayName": labels.join(" / ") }))
     }
 
     /// Rows and columns, each column with its unit.
@@ -169,7 +168,7 @@ impl<'a> View<'a> {
         Panel::new("state-timeline", title, &self.question.description, &[self.target(FORMAT_TABLE)])
             .sized(24, 10)
             .with_defaults(json!({
-                "displayName": SHARD_LABELS,
+                "displayName": "${__field.labels.cluster} / ${__field.labels.shard}",
                 "color": { "mode": "fixed", "fixedColor": "text" },
                 "mappings": colored_words(colors),
                 "custom": { "lineWidth": 0, "fillOpacity": 80, "spanNulls": true }, // a state lasts until the next
@@ -198,8 +197,6 @@ impl<'a> View<'a> {
         names.into_iter().filter_map(move |name| column(name).map(|column| (column.name.as_str(), column)))
     }
 }
-
-const SHARD_LABELS: &str = "${__field.labels.cluster} / ${__field.labels.shard}";
 
 /// A column's name for people: the unit stands beside each value already.
 fn heading(name: &str, unit: Unit) -> String {

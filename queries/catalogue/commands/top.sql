@@ -11,7 +11,7 @@
 -- column: command         text  Command with subcommands, or the prefix of a custom id; (other): the rest of too many names
 -- column: type            text  application_command, component, autocomplete, modal_submit or ping
 -- column: interactions    count Interactions received
--- column: share           ratio Of all interactions in the range
+-- column: share           ratio Of all interactions of these clusters and shards in the range
 -- column: tracked         count Of these, with a known outcome
 -- column: errors          count Tracked ones that ended in error, panic or timed_out
 -- column: error_ratio     ratio Errors over tracked; null: none was tracked

@@ -1,6 +1,7 @@
 -- title: Gateway throughput
 -- description: Dispatches and their JSON text per second, per bucket and cluster. Buckets without any are 0; a cluster
---   without a dispatch in the whole range has no rows.
+--   without a dispatch in the whole range has no rows. The last bucket is low while it lasts, and for some seconds more:
+--   counts are kept by windows of 10 s and land when theirs is over.
 -- panel: timeseries
 -- table: gateway_counts
 -- min_step: 10s

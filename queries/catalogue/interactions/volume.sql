@@ -1,6 +1,6 @@
 -- title: Interactions over time
 -- description: Interactions per bucket and cluster. Buckets without any are 0; a cluster without one in the whole range
---   has no rows.
+--   has no rows. The first and the last bucket hold what lies in the range.
 -- panel: timeseries
 -- table: interactions
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included

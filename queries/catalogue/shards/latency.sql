@@ -1,8 +1,9 @@
 -- title: Heartbeat latency by shard
--- description: Round trip of the heartbeat, per bucket and shard, of the shards that were slowest in the range. A bucket
---   without a sample is null, not 0.
+-- description: Round trip of the heartbeat, per bucket and shard, of the shards that were slowest in the range. Samples
+--   are taken every 30 s by default; a bucket without one is null, not 0.
 -- panel: timeseries
 -- table: samples
+-- min_step: 30s
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: step    UInt32               = auto Width of a bucket, seconds
