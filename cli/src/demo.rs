@@ -17,7 +17,7 @@ use clap::Args;
 use clickhouse::Client;
 use shardlake_embedded::{Clickhouse, User};
 use shardlake_queries::{Catalogue, Service};
-use shardlake_schema::migrate;
+use shardlake_schema::{TimeMs, migrate};
 use shardlake_simulator::{Profile, Scenario, Simulator, Traffic};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::sleep};
 
@@ -70,6 +70,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let started_at = TimeMs::now();
     let temporary = tempfile::tempdir().context("no temporary directory")?;
     let path = options.path.clone().unwrap_or_else(|| temporary.path().to_owned());
 
@@ -102,7 +103,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     traffic.stop().await;
     let all_added_up = clusters.drain().await?;
     let sent = simulator.ledger();
-    let agreed = verdict::hold(&sent, &admin).await?;
+    let agreed = verdict::hold(&sent, &admin, started_at).await?;
     simulator.stop().await;
     queries.stop().await?;
     clickhouse.stop().await?;

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 
 use clickhouse::Client;
+use shardlake_schema::TimeMs;
 use shardlake_simulator::LedgerSnapshot;
 
-/// Compares, prints what differs, and says whether nothing did.
-pub(super) async fn hold(sent: &LedgerSnapshot, admin: &Client) -> anyhow::Result<bool> {
+/// Compares, prints what differs, and says whether nothing did. Rows of earlier demonstrations in the same directory are
+/// left out: their processes started before `since`.
+pub(super) async fn hold(sent: &LedgerSnapshot, admin: &Client, since: TimeMs) -> anyhow::Result<bool> {
+    // The upper 42 bits of a boot are its start; see the column comment of `processes.boot`.
+    let first_boot = since.0.saturating_sub(TimeMs::DISCORD_EPOCH.0).cast_unsigned() << 22;
     let stored: Vec<(u16, String, u64)> = admin
-        .query_raw("SELECT shard, toString(event), toUInt64(sum(dispatches)) FROM gateway_counts GROUP BY shard, event")
+        .query_raw("SELECT shard, toString(event), toUInt64(sum(dispatches)) FROM gateway_counts WHERE boot >= {boot:UInt64} GROUP BY shard, event")
+        .param("boot", first_boot)
         .fetch_all()
         .await?;
     let stored: BTreeMap<_, _> =
@@ -27,7 +32,11 @@ pub(super) async fn hold(sent: &LedgerSnapshot, admin: &Client) -> anyhow::Resul
             println!("shard {} {}: {sent} sent, {stored} stored", key.0, key.1);
         }
     }
-    let interactions: u64 = admin.query_raw("SELECT uniqExact(interaction_id) FROM interactions").fetch_one().await?;
+    let interactions: u64 = admin
+        .query_raw("SELECT uniqExact(interaction_id) FROM interactions WHERE boot >= {boot:UInt64}")
+        .param("boot", first_boot)
+        .fetch_one()
+        .await?;
     println!(
         "Discord sent {} dispatches, {} of them interactions; ClickHouse holds {} and {interactions}",
         sent.distinct_total(),
