@@ -1,5 +1,5 @@
-//! A lane per table: queue → batcher → spool → inserter. Lanes share nothing but the runtime, so a table that cannot be
-//! written does not hold up the others.
+//! A lane per table: queue → batcher → spool → inserter. Lanes share a thread of their own and the spool's directory, and
+//! nothing else, so a table that cannot be written does not hold up the others, and none of it runs on the bot's threads.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -12,6 +12,7 @@ use shardlake_schema::{
     rows::{GatewayCount, Interaction, Process, Sample, ShardEvent},
 };
 use tokio::{
+    runtime::Handle,
     task::{self, JoinSet},
     time::{Instant, sleep},
 };
@@ -23,7 +24,7 @@ use crate::{
     insert::Inserter,
     queue::Queue,
     recorder::Shared,
-    spool::Spool,
+    spool::{Disk, Spool, SpoolError, Stored},
 };
 
 /// How often a batcher looks into its queue, unless it is woken. It decides how far a queue must reach.
@@ -54,14 +55,39 @@ pub(crate) struct LaneView<'a> {
 }
 
 impl Lanes {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self {
-            interactions: Lane::new(config),
-            shard_events: Lane::new(config),
-            gateway_counts: Lane::new(config),
-            samples: Lane::new(config),
-            processes: Lane::new(config),
+    /// Opens the spool too, and takes up what an earlier process left there.
+    pub(crate) fn open(config: &Config) -> Result<Self, SpoolError> {
+        let (disk, left_behind) = match &config.spool.directory {
+            Some(directory) => {
+                let (disk, recovered) = Disk::open(directory, config.spool.disk_bytes)?;
+                (Some(Arc::new(disk)), recovered.batches)
+            }
+            None => (None, Vec::new()),
+        };
+        let disk = disk.as_ref();
+        let lanes = Self {
+            interactions: Lane::new(config, disk),
+            shard_events: Lane::new(config, disk),
+            gateway_counts: Lane::new(config, disk),
+            samples: Lane::new(config, disk),
+            processes: Lane::new(config, disk),
+        };
+        for stored in left_behind {
+            lanes.take_up(stored);
         }
+        Ok(lanes)
+    }
+
+    fn take_up(&self, stored: Stored) {
+        let Some(lane) = self.all().into_iter().find(|lane| lane.book.table().name() == stored.head.table) else {
+            // It stays on disk: a build that knows the table will take it up.
+            tracing::error!(
+                table = stored.head.table,
+                "the spool holds a batch for a table that this build does not know"
+            );
+            return;
+        };
+        lane.spool.take_up(lane.book.table(), stored);
     }
 
     pub(crate) fn all(&self) -> [LaneView<'_>; 5] {
@@ -102,11 +128,11 @@ impl Lanes {
 }
 
 impl<R: Row> Lane<R> {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, disk: Option<&Arc<Disk>>) -> Self {
         let book = Arc::new(Book::new(R::TABLE));
         Self {
             queue: Arc::new(Queue::new(config.queue_rows, config.when_full, Arc::clone(&book))),
-            spool: Arc::new(Spool::new(config.spool_bytes, config.when_full, book)),
+            spool: Arc::new(Spool::new(&config.spool, config.when_full, disk.cloned(), book)),
         }
     }
 
@@ -121,12 +147,12 @@ impl<R: Row> Lane<R> {
 
     fn abandon(&self) {
         self.queue.abandon();
-        self.spool.abandon();
+        self.spool.leave();
         let book = &self.queue.book;
         book.give_up_batched(book.batched.load(Relaxed), DropReason::Shutdown);
     }
 
-    fn start(&self, shared: &Shared, tasks: &mut JoinSet<()>) {
+    fn start(&self, shared: &Shared, writer: &Handle, tasks: &mut JoinSet<()>) {
         let batcher = Batcher {
             queue: Arc::clone(&self.queue),
             spool: Arc::clone(&self.spool),
@@ -135,22 +161,24 @@ impl<R: Row> Lane<R> {
             boot: shared.boot,
             sealed: 0,
         };
-        tasks.spawn(batcher.run());
+        tasks.spawn_on(batcher.run(), writer);
         let metrics = shared.metrics.inserts(R::TABLE);
-        tasks.spawn(Inserter::new(&shared.config.clickhouse, Arc::clone(&self.spool), metrics).run());
+        let inserter = Inserter::new(&shared.config.clickhouse, Arc::clone(&self.spool), metrics);
+        tasks.spawn_on(inserter.run(), writer);
     }
 }
 
-/// Starts all lanes: those that carry the bot's data, and the one of `processes`, which is drained last.
-pub(crate) fn start(shared: &Shared) -> (JoinSet<()>, JoinSet<()>) {
+/// Starts all lanes on the writer's runtime: those that carry the bot's data, and the one of `processes`, which is
+/// drained last.
+pub(crate) fn start(shared: &Shared, writer: &Handle) -> (JoinSet<()>, JoinSet<()>) {
     let mut lanes = JoinSet::new();
-    shared.lanes.interactions.start(shared, &mut lanes);
-    shared.lanes.shard_events.start(shared, &mut lanes);
-    shared.lanes.gateway_counts.start(shared, &mut lanes);
-    shared.lanes.samples.start(shared, &mut lanes);
+    shared.lanes.interactions.start(shared, writer, &mut lanes);
+    shared.lanes.shard_events.start(shared, writer, &mut lanes);
+    shared.lanes.gateway_counts.start(shared, writer, &mut lanes);
+    shared.lanes.samples.start(shared, writer, &mut lanes);
 
     let mut last = JoinSet::new();
-    shared.lanes.processes.start(shared, &mut last);
+    shared.lanes.processes.start(shared, writer, &mut last);
     (lanes, last)
 }
 
