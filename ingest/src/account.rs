@@ -83,10 +83,6 @@ impl Book {
         }
     }
 
-    pub(crate) fn table(&self) -> Table {
-        self.table
-    }
-
     pub(crate) fn drop_rows(&self, rows: u64, reason: DropReason) {
         self.dropped[reason as usize].fetch_add(rows, Relaxed);
     }

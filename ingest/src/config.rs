@@ -127,26 +127,29 @@ pub struct Spool {
     pub memory_bytes: usize,
     /// Disk space for batches of all tables. Default 1 GiB.
     pub disk_bytes: u64,
-    /// When a batch goes to disk.
-    pub to_disk: ToDisk,
+    /// What goes to disk, and when. Default: [`Journal::Spill`].
+    pub journal: Journal,
 }
 
 impl Default for Spool {
     fn default() -> Self {
-        Self { directory: None, memory_bytes: 16 << 20, disk_bytes: 1 << 30, to_disk: ToDisk::InTrouble }
+        Self { directory: None, memory_bytes: 16 << 20, disk_bytes: 1 << 30, journal: Journal::Spill }
     }
 }
 
-/// When a sealed batch goes to disk, if there is a directory.
+/// What goes to disk, and when. Without a directory nothing does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ToDisk {
-    /// When an insert has failed, when memory is full, and at shutdown. A healthy line never touches the disk; a process
-    /// that is killed while all is well loses what it had not sent yet.
+pub enum Journal {
+    /// Nothing: what a process has not landed when it ends is lost, and counted if it ends in order.
+    Off,
+    /// Sealed batches, when an insert has failed, when memory is full, and at shutdown. A healthy line never touches the
+    /// disk; a process that is killed while all is well loses what it had not landed, at most one batch per table.
     #[default]
-    InTrouble,
-    /// As soon as it is sealed, before its first attempt. A process that is killed loses only rows that were not in a
-    /// sealed batch yet.
+    Spill,
+    /// Every row as soon as it is recorded, and every batch before its first attempt. A kill of the process loses nothing
+    /// that was recorded; a power loss loses what the kernel had not written back. It costs one write to the kernel per
+    /// row.
     Always,
 }
 

@@ -32,6 +32,8 @@ mod row;
 // What carries the rows to ClickHouse: a lane per table.
 mod queue;
 
+mod journal;
+
 mod batch;
 
 mod spool;
@@ -61,7 +63,7 @@ mod error;
 mod shutdown;
 
 pub use account::{Account, DropReason};
-pub use config::{BatchLimits, Clickhouse, Config, Interactions, Secret, Shards, Spool, ToDisk, WhenFull};
+pub use config::{BatchLimits, Clickhouse, Config, Interactions, Journal, Secret, Shards, Spool, WhenFull};
 pub use error::Error;
 pub use exporter::DEFAULT_PORT as DEFAULT_METRICS_PORT;
 pub use observe::Observed;

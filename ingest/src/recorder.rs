@@ -193,11 +193,12 @@ impl Shared {
     fn new(config: Config) -> Result<Self, Error> {
         let started_at = TimeMs::now();
         let metrics = Metrics::new(&config)?;
+        let (cluster, boot) = (Name::from(config.cluster.clone()), boot_id(started_at));
         Ok(Self {
-            cluster: config.cluster.clone().into(),
-            boot: boot_id(started_at),
+            lanes: Lanes::open(&config, &cluster, boot)?,
+            cluster,
+            boot,
             started_at,
-            lanes: Lanes::open(&config)?,
             metrics,
             names: Dictionary::new(),
             tracker: Tracker::default(),

@@ -1,13 +1,15 @@
 //! The spool owns a batch from its sealing until ClickHouse has acknowledged it.
 //!
 //! Each table has a queue of batches. While all is well they stay in memory; when an insert has failed, when memory is
-//! full, or at shutdown they go to disk, and with [`ToDisk::Always`] they go there before their first attempt. The disk is
+//! full, or at shutdown they go to disk, and with [`Journal::Always`] they go there before their first attempt. The disk is
 //! one directory for all tables (`spool/disk.rs`). What a process leaves there the next one takes up, oldest first.
 //!
 //! The batch at the head is lent to the inserter and stays the spool's until [`Spool::landed`] or [`Spool::refused`]; it
 //! is never the one that gives way to a newer batch, because an attempt may be on its way.
 
 mod disk;
+
+mod recovery;
 
 mod ledger;
 
@@ -27,12 +29,12 @@ use shardlake_schema::{BatchId, Table, TimeMs};
 use tokio::sync::Notify;
 
 pub use self::disk::SpoolError;
-pub(crate) use self::disk::{Disk, Stored};
+pub(crate) use self::{disk::Disk, recovery::Stored, segment::PartOf};
 use self::{ledger::Place, segment::Head};
 use crate::{
     account::{Book, DropReason},
     batch::Frozen,
-    config::{self, ToDisk, WhenFull},
+    config::{self, Journal, WhenFull},
 };
 
 /// The spool of one table.
@@ -40,7 +42,7 @@ use crate::{
 pub(crate) struct Spool {
     batches: Mutex<Batches>,
     disk: Option<Arc<Disk>>,
-    to_disk: ToDisk,
+    journal: Journal,
     memory_bytes: usize,
     when_full: WhenFull,
     book: Arc<Book>,
@@ -111,7 +113,7 @@ impl Spool {
         Self {
             batches: Mutex::default(),
             disk,
-            to_disk: config.to_disk,
+            journal: config.journal,
             memory_bytes: config.memory_bytes,
             when_full,
             book,
@@ -133,6 +135,7 @@ impl Spool {
             first_time: TimeMs(head.first_time_ms),
             last_time: TimeMs(head.last_time_ms),
             sealed_at: TimeMs(head.sealed_at_ms),
+            journal: head.journal,
             body: Bytes::new(),
         };
         let on_disk = Some(OnDisk { place: stored.place, length: stored.length });
@@ -148,7 +151,8 @@ impl Spool {
         batches.in_memory += batch.body.len();
         let mut held = Held { batch, in_memory: true, on_disk: None, attempt: 0, doubtful: false };
         let full = batches.in_memory > self.memory_bytes;
-        if full || batches.in_trouble || self.to_disk == ToDisk::Always {
+        // Rows of a journal were safe on disk, so their batch has to be.
+        if full || batches.in_trouble || held.batch.journal.is_some() || self.journal == Journal::Always {
             self.save(&mut held);
         }
         batches.waiting.push_back(held);
@@ -370,6 +374,7 @@ fn head_of(batch: &Frozen) -> Head {
         first_time_ms: batch.first_time.0,
         last_time_ms: batch.last_time.0,
         sealed_at_ms: batch.sealed_at.0,
+        journal: batch.journal.clone(),
     }
 }
 

@@ -16,7 +16,7 @@
 //! - A full or failing disk is an answer, not a crash: the batch stays in memory, and the spool's policy decides.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read as _, Write as _},
     os::unix::fs::FileExt as _,
@@ -32,7 +32,8 @@ use rustix::fs::{FlockOperation, flock, statvfs};
 
 use super::{
     ledger::{self, Decision, Place},
-    segment::{self, Damage, Head},
+    recovery::{Recovered, Recovery},
+    segment::{self, Head},
 };
 
 /// A segment is closed once it is this large. Small enough that disk space comes back soon after batches land.
@@ -73,25 +74,6 @@ pub(crate) enum WriteError {
     Failed(#[source] io::Error),
 }
 
-/// A batch that an earlier process left behind.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) place: Place,
-    /// Length of its record.
-    pub(crate) length: usize,
-    pub(crate) head: Head,
-    /// The attempt number whose token is in force.
-    pub(crate) attempt: u32,
-}
-
-/// What recovery found.
-#[derive(Debug, Default)]
-pub(crate) struct Recovered {
-    pub(crate) batches: Vec<Stored>,
-    /// Files, or ends of files, that were set aside.
-    pub(crate) quarantined: u64,
-}
-
 #[derive(Debug)]
 pub(crate) struct Disk {
     directory: PathBuf,
@@ -121,9 +103,9 @@ struct Open {
 }
 
 #[derive(Debug, Default)]
-struct Segment {
-    bytes: u64,
-    unsettled: u64,
+pub(super) struct Segment {
+    pub(super) bytes: u64,
+    pub(super) unsettled: u64,
 }
 
 impl Disk {
@@ -137,11 +119,7 @@ impl Disk {
         let lock = lock(directory)?;
 
         let ledger_path = directory.join("ledger");
-        let (decisions, _) = ledger::read(&read_bounded(&ledger_path).unwrap_or_default());
-        let mut recovery =
-            Recovery { directory, decisions, recovered: Recovered::default(), segments: BTreeMap::new() };
-        let next_segment = recovery.run().map_err(failed(directory))?;
-        let Recovery { recovered, segments, .. } = recovery;
+        let Recovery { recovered, segments, next_segment, .. } = Recovery::run(directory).map_err(failed(directory))?;
 
         let attempts = recovered.batches.iter().filter(|stored| stored.attempt > 0);
         let attempts: BTreeMap<_, _> = attempts.map(|stored| (stored.place, stored.attempt)).collect();
@@ -272,92 +250,6 @@ impl Disk {
     }
 }
 
-/// One pass over a directory.
-struct Recovery<'a> {
-    directory: &'a Path,
-    decisions: HashMap<Place, Decision>,
-    recovered: Recovered,
-    segments: BTreeMap<u64, Segment>,
-}
-
-impl Recovery<'_> {
-    /// Returns the number of the next segment. Only listing the directory can fail; a file that cannot be read is set
-    /// aside like one that cannot be understood.
-    fn run(&mut self) -> io::Result<u64> {
-        let mut ids = Vec::new();
-        for entry in fs::read_dir(self.directory)? {
-            let name = entry?.file_name();
-            let name = name.to_string_lossy();
-            match segment_id(&name) {
-                Some(id) => ids.push(id),
-                None if matches!(&*name, "lock" | "ledger" | "ledger.new" | "quarantine") => {}
-                None => self.set_aside(&name, "it does not belong here"),
-            }
-        }
-        ids.sort_unstable();
-        for id in &ids {
-            self.read_segment(*id);
-        }
-        Ok(ids.last().map_or(1, |last| last.saturating_add(1)))
-    }
-
-    fn read_segment(&mut self, id: u64) {
-        let path = segment_path(self.directory, id);
-        let name = segment_name(id);
-        let bytes = match read_bounded(&path) {
-            Ok(bytes) => bytes,
-            Err(error) => return self.set_aside(&name, &error.to_string()),
-        };
-        let mut good_bytes = segment::HEADER_BYTES as u64;
-        let mut segment = Segment::default();
-        for record in segment::records(&bytes) {
-            match record {
-                Ok(record) => {
-                    good_bytes = record.end;
-                    let place = Place { segment: id, offset: record.offset };
-                    let attempt = match self.decisions.get(&place) {
-                        Some(Decision::Settled) => continue,
-                        Some(Decision::Attempt(attempt)) => *attempt,
-                        None => 0,
-                    };
-                    segment.unsettled += 1;
-                    let length = usize::try_from(record.end - record.offset).unwrap_or(usize::MAX);
-                    self.recovered.batches.push(Stored { place, length, head: record.head, attempt });
-                }
-                Err(damage @ (Damage::Alien | Damage::Newer)) => return self.set_aside(&name, &damage.to_string()),
-                Err(damage) => self.keep_copy(&name, damage),
-            }
-        }
-        segment.bytes = good_bytes;
-        if segment.unsettled == 0 {
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!(file = name, %error, "a settled segment cannot be removed");
-            }
-            return;
-        }
-        self.segments.insert(id, segment);
-    }
-
-    /// Moves a file into quarantine.
-    fn set_aside(&mut self, name: &str, why: &str) {
-        self.recovered.quarantined += 1;
-        let moved = fs::rename(self.directory.join(name), self.directory.join("quarantine").join(name));
-        tracing::error!(
-            file = name,
-            why,
-            moved = moved.is_ok(),
-            "a file in the spool cannot be used, it was set aside"
-        );
-    }
-
-    /// Copies a segment with a damaged end into quarantine; what comes before the damage is used.
-    fn keep_copy(&mut self, name: &str, damage: Damage) {
-        self.recovered.quarantined += 1;
-        let copied = fs::copy(self.directory.join(name), self.directory.join("quarantine").join(name));
-        tracing::error!(file = name, %damage, copied = copied.is_ok(), "the end of a segment is damaged, a copy was set aside");
-    }
-}
-
 fn lock(directory: &Path) -> Result<File, SpoolError> {
     let path = directory.join("lock");
     let failed = |source| SpoolError::Io { path: path.clone(), source };
@@ -382,7 +274,7 @@ fn rewrite_ledger(directory: &Path, attempts: &BTreeMap<Place, u32>) -> io::Resu
     Ok((file, bytes.len() as u64))
 }
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
@@ -398,16 +290,16 @@ fn write_error(error: io::Error) -> WriteError {
     }
 }
 
-fn segment_name(id: u64) -> String {
+pub(super) fn segment_name(id: u64) -> String {
     format!("{id:020}.segment")
 }
 
-fn segment_path(directory: &Path, id: u64) -> PathBuf {
+pub(super) fn segment_path(directory: &Path, id: u64) -> PathBuf {
     directory.join(segment_name(id))
 }
 
 /// The number in a segment's name, if it is one.
-fn segment_id(name: &str) -> Option<u64> {
+pub(super) fn segment_id(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".segment")?;
     let id = digits.parse().ok()?;
     (segment_name(id) == name).then_some(id)

@@ -12,6 +12,7 @@ fn batch(sequence: u64) -> Frozen {
         first_time: TimeMs(1),
         last_time: TimeMs(2),
         sealed_at: TimeMs(3),
+        journal: None,
         body: Bytes::from(vec![u8::try_from(sequence).unwrap(); 100]),
     }
 }
@@ -23,20 +24,20 @@ struct Fixture {
 
 impl Fixture {
     /// Room for two batches in memory.
-    fn new(when_full: WhenFull, disk: Option<Arc<Disk>>, to_disk: ToDisk) -> Self {
+    fn new(when_full: WhenFull, disk: Option<Arc<Disk>>, journal: Journal) -> Self {
         let book = Arc::new(Book::new(Table::Samples));
-        let config = config::Spool { memory_bytes: 250, to_disk, ..config::Spool::default() };
+        let config = config::Spool { memory_bytes: 250, journal, ..config::Spool::default() };
         Self { spool: Spool::new(&config, when_full, disk, Arc::clone(&book)), book }
     }
 
     fn in_memory(when_full: WhenFull) -> Self {
-        Self::new(when_full, None, ToDisk::InTrouble)
+        Self::new(when_full, None, Journal::Spill)
     }
 
     /// A spool over `directory`, with what an earlier one left there.
-    fn on_disk(directory: &Path, to_disk: ToDisk) -> Self {
+    fn on_disk(directory: &Path, journal: Journal) -> Self {
         let (disk, recovered) = Disk::open(directory, 1 << 20).unwrap();
-        let fixture = Self::new(WhenFull::DropOldest, Some(Arc::new(disk)), to_disk);
+        let fixture = Self::new(WhenFull::DropOldest, Some(Arc::new(disk)), journal);
         for stored in recovered.batches {
             fixture.spool.take_up(Table::Samples, stored);
         }
@@ -95,7 +96,7 @@ async fn the_newest_gives_way_when_told_so() {
 #[tokio::test]
 async fn a_full_memory_spills_and_keeps_the_order() {
     let directory = tempfile::tempdir().unwrap();
-    let fixture = Fixture::on_disk(directory.path(), ToDisk::InTrouble);
+    let fixture = Fixture::on_disk(directory.path(), Journal::Spill);
     fixture.push([1, 2]);
     assert_eq!(files(directory.path()), ["ledger", "lock", "quarantine"], "a healthy line does not touch the disk");
     fixture.push(3..=9);
@@ -108,7 +109,7 @@ async fn a_full_memory_spills_and_keeps_the_order() {
 #[tokio::test]
 async fn what_a_process_leaves_the_next_one_takes_up() {
     let directory = tempfile::tempdir().unwrap();
-    let killed = Fixture::on_disk(directory.path(), ToDisk::Always);
+    let killed = Fixture::on_disk(directory.path(), Journal::Always);
     killed.push(1..=4);
     killed.spool.next().await.unwrap();
     killed.spool.landed();
@@ -116,24 +117,24 @@ async fn what_a_process_leaves_the_next_one_takes_up() {
     killed.spool.attempt(1).unwrap();
     drop(killed); // nothing is written on the way out, as in a kill
 
-    let next = Fixture::on_disk(directory.path(), ToDisk::Always);
+    let next = Fixture::on_disk(directory.path(), Journal::Always);
     assert_eq!(next.book.account().recovered, 30);
     assert_eq!(next.push([5]).drain().await, [(2, 1, true), (3, 0, true), (4, 0, true), (5, 0, false)]);
     drop(next);
-    assert!(Fixture::on_disk(directory.path(), ToDisk::Always).drain().await.is_empty());
+    assert!(Fixture::on_disk(directory.path(), Journal::Always).drain().await.is_empty());
 }
 
 #[tokio::test]
 async fn trouble_saves_what_waits_and_a_landing_ends_it() {
     let directory = tempfile::tempdir().unwrap();
-    let fixture = Fixture::on_disk(directory.path(), ToDisk::InTrouble);
+    let fixture = Fixture::on_disk(directory.path(), Journal::Spill);
     fixture.push([1, 2]);
     fixture.spool.next().await.unwrap();
     fixture.spool.in_trouble();
     fixture.push([3]);
     drop(fixture);
 
-    let next = Fixture::on_disk(directory.path(), ToDisk::InTrouble);
+    let next = Fixture::on_disk(directory.path(), Journal::Spill);
     assert_eq!(next.book.account().recovered, 30);
     next.push([4]);
     assert_eq!(next.drain().await.len(), 4);
@@ -142,12 +143,12 @@ async fn trouble_saves_what_waits_and_a_landing_ends_it() {
 #[tokio::test]
 async fn at_the_end_memory_goes_to_disk_or_is_counted() {
     let directory = tempfile::tempdir().unwrap();
-    let with_disk = Fixture::on_disk(directory.path(), ToDisk::InTrouble);
+    let with_disk = Fixture::on_disk(directory.path(), Journal::Spill);
     with_disk.push([1, 2]).spool.leave();
     let account = with_disk.book.account();
     assert_eq!((account.spooled, account.dropped()), (20, 0));
     drop(with_disk);
-    assert_eq!(Fixture::on_disk(directory.path(), ToDisk::InTrouble).drain().await.len(), 2);
+    assert_eq!(Fixture::on_disk(directory.path(), Journal::Spill).drain().await.len(), 2);
 
     let without = Fixture::in_memory(WhenFull::DropOldest);
     without.push([1, 2]).spool.leave();
@@ -158,7 +159,7 @@ async fn at_the_end_memory_goes_to_disk_or_is_counted() {
 #[tokio::test]
 async fn a_refused_batch_is_kept_for_a_person() {
     let directory = tempfile::tempdir().unwrap();
-    let fixture = Fixture::on_disk(directory.path(), ToDisk::InTrouble);
+    let fixture = Fixture::on_disk(directory.path(), Journal::Spill);
     fixture.push([1]);
     let lent = fixture.spool.next().await.unwrap();
     fixture.spool.refused(&lent.batch);
@@ -181,7 +182,7 @@ fn a_second_user_is_refused() {
 async fn a_full_budget_leaves_batches_in_memory_to_the_policy() {
     let directory = tempfile::tempdir().unwrap();
     let (disk, _) = Disk::open(directory.path(), 600).unwrap(); // room for two records
-    let fixture = Fixture::new(WhenFull::DropOldest, Some(Arc::new(disk)), ToDisk::Always);
+    let fixture = Fixture::new(WhenFull::DropOldest, Some(Arc::new(disk)), Journal::Always);
     fixture.push(1..=6);
     let account = fixture.book.account();
     assert!(account.dropped() > 0 && account.holds());
@@ -191,7 +192,7 @@ async fn a_full_budget_leaves_batches_in_memory_to_the_policy() {
 
 /// Fills a directory with five batches and returns the path of the segment.
 fn written(directory: &Path) -> std::path::PathBuf {
-    Fixture::on_disk(directory, ToDisk::Always).push(1..=5);
+    Fixture::on_disk(directory, Journal::Always).push(1..=5);
     directory.join(files(directory).into_iter().find(|name| name.ends_with("segment")).unwrap())
 }
 
@@ -251,7 +252,7 @@ async fn strange_files_are_set_aside_and_the_rest_goes_on() {
 #[tokio::test]
 async fn a_batch_that_cannot_be_read_back_is_counted_and_the_next_one_goes() {
     let directory = tempfile::tempdir().unwrap();
-    let fixture = Fixture::on_disk(directory.path(), ToDisk::Always);
+    let fixture = Fixture::on_disk(directory.path(), Journal::Always);
     fixture.push(1..=4); // 1 and 2 are in memory too
     let segment = directory.path().join("00000000000000000001.segment");
     fs::OpenOptions::new().write(true).open(segment).unwrap().set_len(20).unwrap();
