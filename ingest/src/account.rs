@@ -1,4 +1,4 @@
-//! The law, kept as a book per table: `observed = landed + spooled + in memory + dropped(reason)`.
+//! The law, kept as a book per table: `observed + recovered = landed + spooled + in memory + dropped(reason)`.
 //!
 //! Each term is counted where it happens, none is computed from the others: a row is observed in `queue.rs`, held by a
 //! queue, an open batch or the spool, and landed in `insert.rs`. So the sum is a check, not a tautology. While a row
@@ -22,16 +22,19 @@ pub enum DropReason {
     Shutdown,
     /// The batch could not be encoded: a fault of ours.
     Encoding,
+    /// The spool could not read it back from disk.
+    SpoolDamaged,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [DropReason; 5] = [
+    pub const ALL: [DropReason; 6] = [
         DropReason::QueueFull,
         DropReason::SpoolFull,
         DropReason::Rejected,
         DropReason::Shutdown,
         DropReason::Encoding,
+        DropReason::SpoolDamaged,
     ];
 
     /// The word used in metrics and logs.
@@ -42,6 +45,7 @@ impl DropReason {
             DropReason::Rejected => "rejected",
             DropReason::Shutdown => "shutdown",
             DropReason::Encoding => "encoding",
+            DropReason::SpoolDamaged => "spool_damaged",
         }
     }
 }
@@ -52,6 +56,8 @@ pub(crate) struct Book {
     table: Table,
     /// By `queue.rs`, for every row it is given, kept or not.
     pub(crate) observed: AtomicU64,
+    /// By `spool.rs`, for rows that an earlier process had left on disk.
+    pub(crate) recovered: AtomicU64,
     /// By `insert.rs`, when ClickHouse has acknowledged a batch.
     pub(crate) landed: AtomicU64,
     /// By `queue.rs`: rows it holds.
@@ -68,6 +74,7 @@ impl Book {
         Self {
             table,
             observed: AtomicU64::new(0),
+            recovered: AtomicU64::new(0),
             landed: AtomicU64::new(0),
             queued: AtomicU64::new(0),
             batched: AtomicU64::new(0),
@@ -90,6 +97,7 @@ impl Book {
         Account {
             table: self.table,
             observed: self.observed.load(Relaxed),
+            recovered: self.recovered.load(Relaxed),
             landed: self.landed.load(Relaxed),
             spooled: self.spooled.load(Relaxed),
             in_memory: self.queued.load(Relaxed) + self.batched.load(Relaxed),
@@ -105,6 +113,8 @@ pub struct Account {
     pub table: Table,
     /// Rows recorded, kept or not.
     pub observed: u64,
+    /// Rows that an earlier process had left in the spool.
+    pub recovered: u64,
     /// Rows acknowledged by ClickHouse.
     pub landed: u64,
     /// Rows in sealed batches that wait for ClickHouse.
@@ -121,9 +131,9 @@ impl Account {
         self.dropped.iter().map(|(_, rows)| rows).sum()
     }
 
-    /// Whether `observed = landed + spooled + in memory + dropped`. Exact once nothing moves.
+    /// Whether `observed + recovered = landed + spooled + in memory + dropped`. Exact once nothing moves.
     pub fn holds(&self) -> bool {
-        self.observed == self.landed + self.spooled + self.in_memory + self.dropped()
+        self.observed + self.recovered == self.landed + self.spooled + self.in_memory + self.dropped()
     }
 }
 

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use lz4_flex::frame::FrameEncoder;
 use shardlake_schema::{BatchId, Row, Table, TimeMs};
 
+use crate::spool::PartOf;
+
 /// A sealed batch: what an insert carries, now and on every later attempt.
 #[derive(Clone)]
 pub(crate) struct Frozen {
@@ -23,6 +25,8 @@ pub(crate) struct Frozen {
     pub(crate) last_time: TimeMs,
     /// When the batch was sealed.
     pub(crate) sealed_at: TimeMs,
+    /// The journal that its rows are in.
+    pub(crate) journal: Option<PartOf>,
     /// An Arrow IPC stream in one LZ4 frame: what travels, byte for byte, as `Content-Encoding: lz4`.
     pub(crate) body: Bytes,
 }
@@ -94,6 +98,7 @@ pub(crate) fn freeze<R: Row>(rows: &[R], id: BatchId) -> Result<Frozen, FreezeEr
         first_time,
         last_time,
         sealed_at: TimeMs::now(),
+        journal: None,
         body: body.into(),
     })
 }

@@ -1,7 +1,7 @@
 //! What a [`crate::Recorder`] can be told. Every field has a default but the three that nobody can guess: which cluster
 //! this is, which shards it runs, and where ClickHouse is.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -18,9 +18,8 @@ pub struct Config {
     pub batch: BatchLimits,
     /// Rows a table's queue can hold between two looks of its batcher (every 100 ms). Default 16,384: 160,000 events/s.
     pub queue_rows: usize,
-    /// Memory for sealed batches that ClickHouse has not taken yet, per table, in bytes of compressed Arrow.
-    /// Default 16 MiB: at the normal load of 16 shards about an hour of interactions.
-    pub spool_bytes: usize,
+    /// Where sealed batches wait that ClickHouse has not taken yet.
+    pub spool: Spool,
     /// Who has to give way when a queue or the spool is full. Default: the oldest.
     pub when_full: WhenFull,
     /// What happens to received interactions. Default: wait for [`crate::Recorder::track`].
@@ -47,7 +46,7 @@ impl Config {
             clickhouse: Clickhouse::new(clickhouse_url),
             batch: BatchLimits::default(),
             queue_rows: 16_384,
-            spool_bytes: 16 << 20,
+            spool: Spool::default(),
             when_full: WhenFull::DropOldest,
             interactions: Interactions::UntilFinished,
             stuck_after: Duration::from_mins(2),
@@ -115,6 +114,43 @@ impl Default for BatchLimits {
     fn default() -> Self {
         Self { max_rows: 50_000, max_age: Duration::from_secs(5) }
     }
+}
+
+/// Where sealed batches wait for ClickHouse.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    /// Directory that this cluster alone uses. Without one the spool holds memory only, and what it holds is lost with
+    /// the process. Default: none.
+    pub directory: Option<PathBuf>,
+    /// Memory for batches, per table, in bytes of compressed Arrow. Default 16 MiB: at the normal load of 16 shards about
+    /// an hour of interactions.
+    pub memory_bytes: usize,
+    /// Disk space for batches of all tables. Default 1 GiB.
+    pub disk_bytes: u64,
+    /// What goes to disk, and when. Default: [`Journal::Spill`].
+    pub journal: Journal,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { directory: None, memory_bytes: 16 << 20, disk_bytes: 1 << 30, journal: Journal::Spill }
+    }
+}
+
+/// What goes to disk, and when. Without a directory nothing does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Journal {
+    /// Nothing: what a process has not landed when it ends is lost, and counted if it ends in order.
+    Off,
+    /// Sealed batches, when an insert has failed, when memory is full, and at shutdown. A healthy line never touches the
+    /// disk; a process that is killed while all is well loses what it had not landed, at most one batch per table.
+    #[default]
+    Spill,
+    /// Every row as soon as it is recorded, and every batch before its first attempt. A kill of the process loses nothing
+    /// that was recorded; a power loss loses what the kernel had not written back. It costs one write to the kernel per
+    /// row.
+    Always,
 }
 
 /// Who gives way when there is no room.

@@ -10,10 +10,18 @@ use std::{sync::Arc, time::Duration};
 
 use clickhouse::{Client, Compression, error::Error as ClickhouseError};
 use rand::RngExt as _;
-use shardlake_schema::answer::{self, Verdict};
+use shardlake_schema::{
+    BatchId,
+    answer::{self, Verdict},
+};
 use tokio::time::{Instant, sleep};
 
-use crate::{batch::Frozen, config, metrics::InsertMetrics, spool::Spool};
+use crate::{
+    batch::Frozen,
+    config,
+    metrics::InsertMetrics,
+    spool::{Lent, Spool},
+};
 
 /// What the server may spend on one insert, in seconds. A healthy one takes milliseconds.
 const SERVER_LIMIT_S: u64 = 45;
@@ -61,29 +69,33 @@ impl Inserter {
     ///
     /// Cancel safe: the batch at hand stays in the spool.
     pub(crate) async fn run(self) {
-        while let Some(batch) = self.spool.next().await {
-            match self.land(&batch).await {
+        while let Some(lent) = self.spool.next().await {
+            match self.land(&lent).await {
                 Landing::Landed => self.spool.landed(),
-                Landing::Refused => self.spool.refused(),
+                Landing::Refused => self.spool.refused(&lent.batch),
             }
         }
     }
 
-    async fn land(&self, batch: &Frozen) -> Landing {
-        let mut token = batch.token(0);
+    async fn land(&self, lent: &Lent) -> Landing {
+        let batch = &lent.batch;
+        let mut attempt = lent.attempt;
         let mut failures: u32 = 0;
+        if lent.doubtful {
+            attempt = self.settle(batch, attempt, &mut failures).await;
+        }
         loop {
-            let query_id = format!("{}-{failures}", token.replace('/', "-"));
             let started = Instant::now();
-            let outcome = self.attempt(batch, &token, &query_id).await;
+            let outcome = self.attempt(batch, attempt, failures).await;
             let verdict = outcome.as_ref().err().map(answer::classify);
             self.metrics.attempted(verdict, batch, started.elapsed());
 
             let Err(error) = outcome else { return Landing::Landed };
-            failures += 1;
+            failures = failures.saturating_add(1);
+            self.spool.in_trouble();
             match verdict {
                 Some(Verdict::Quarantine) => {
-                    tracing::error!(table = %batch.table, batch = batch.id.batch, rows = batch.rows, %error, "ClickHouse refuses a batch, it is dropped");
+                    tracing::error!(table = %batch.table, batch = batch.id.batch, rows = batch.rows, %error, "ClickHouse refuses a batch");
                     return Landing::Refused;
                 }
                 Some(Verdict::Stop) if failures == 1 => {
@@ -94,19 +106,19 @@ impl Inserter {
                 }
                 _ => tracing::debug!(table = %batch.table, failures, %error, "insert failed again"),
             }
-            token = self.settle(batch, token, &query_id, &mut failures).await;
+            attempt = self.settle(batch, attempt, &mut failures).await;
         }
     }
 
-    async fn attempt(&self, batch: &Frozen, token: &str, query_id: &str) -> Result<(), ClickhouseError> {
+    async fn attempt(&self, batch: &Frozen, attempt: u32, failures: u32) -> Result<(), ClickhouseError> {
         let mut insert = self
             .client
             .clone()
             .with_header("Content-Encoding", "lz4")
             .insert_formatted_with(batch.table.insert_sql())
             .with_timeouts(Some(CLIENT_LIMIT), Some(CLIENT_LIMIT))
-            .with_setting("query_id", query_id)
-            .with_setting("insert_deduplication_token", token);
+            .with_setting("query_id", format!("{}{attempt}-{failures}", query_prefix(batch)))
+            .with_setting("insert_deduplication_token", batch.token(attempt));
         for (name, value) in SETTINGS {
             insert = insert.with_setting(*name, *value);
         }
@@ -114,26 +126,29 @@ impl Inserter {
         insert.end().await
     }
 
-    /// After a failed attempt: waits, looks, and returns the token for the next one. `failures` grows with each look
-    /// that fails too.
-    async fn settle(&self, batch: &Frozen, token: String, query_id: &str, failures: &mut u32) -> String {
+    /// When the outcome of earlier attempts is not known: waits, looks, and returns the number of the next attempt, which is
+    /// the same one if the batch is there. `failures` grows with each look that does not settle it.
+    async fn settle(&self, batch: &Frozen, attempt: u32, failures: &mut u32) -> u32 {
         loop {
             sleep(backoff(*failures)).await;
-            match self.look(batch, query_id).await {
+            match self.look(batch).await {
                 Ok(Found::Running) => {} // its outcome is still open
-                Ok(Found::Present) => return token,
-                Ok(Found::Absent) => return batch.token(*failures),
+                Ok(Found::Present) => return attempt,
+                Ok(Found::Absent) => match self.spool.attempt(attempt.saturating_add(1)) {
+                    Ok(()) => return attempt.saturating_add(1),
+                    Err(error) => tracing::warn!(%error, "the spool's ledger cannot be written, the batch waits"),
+                },
                 Err(error) => tracing::debug!(table = %batch.table, %error, "cannot look for a batch yet"),
             }
             *failures = failures.saturating_add(1);
         }
     }
 
-    async fn look(&self, batch: &Frozen, query_id: &str) -> Result<Found, ClickhouseError> {
+    async fn look(&self, batch: &Frozen) -> Result<Found, ClickhouseError> {
         let client = self.client.clone().with_setting("max_execution_time", LOOK_LIMIT.as_secs().to_string());
         let running = client
-            .query_raw("SELECT count() FROM system.processes WHERE query_id = {query_id:String}")
-            .param("query_id", query_id)
+            .query_raw("SELECT count() FROM system.processes WHERE startsWith(query_id, {prefix:String})")
+            .param("prefix", query_prefix(batch))
             .fetch_one::<u64>();
         if within_limit(running).await? > 0 {
             return Ok(Found::Running);
@@ -153,6 +168,12 @@ impl Inserter {
             .fetch_one::<u64>();
         Ok(if within_limit(rows).await? > 0 { Found::Present } else { Found::Absent })
     }
+}
+
+/// How the ids of all attempts at a batch begin, also those of an earlier process.
+fn query_prefix(batch: &Frozen) -> String {
+    let BatchId { cluster, boot, batch: sequence } = &batch.id;
+    format!("{cluster}-{boot}-{}-{sequence}-", batch.table)
 }
 
 /// What became of a batch.

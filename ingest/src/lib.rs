@@ -9,7 +9,7 @@
 //! A [`Recorder`] is the front door. [`Recorder::observe`] wraps a twilight `Shard` and leaves the bot's loop as it is;
 //! [`Recorder::track`] wraps a handler. Neither blocks, awaits, panics or returns an error of its own into the bot. What
 //! cannot be kept is counted, with its reason, so that for every table and at every moment
-//! `observed = landed + spooled + in memory + dropped` ([`Account`]).
+//! `observed + recovered = landed + spooled + in memory + dropped` ([`Account`]).
 //!
 //! The modules below are listed in the order in which an event passes through them.
 
@@ -32,6 +32,8 @@ mod row;
 // What carries the rows to ClickHouse: a lane per table.
 mod queue;
 
+mod journal;
+
 mod batch;
 
 mod spool;
@@ -39,6 +41,8 @@ mod spool;
 mod insert;
 
 mod pipeline;
+
+mod writer;
 
 mod account;
 
@@ -59,10 +63,11 @@ mod error;
 mod shutdown;
 
 pub use account::{Account, DropReason};
-pub use config::{BatchLimits, Clickhouse, Config, Interactions, Secret, Shards, WhenFull};
+pub use config::{BatchLimits, Clickhouse, Config, Interactions, Journal, Secret, Shards, Spool, WhenFull};
 pub use error::Error;
 pub use exporter::DEFAULT_PORT as DEFAULT_METRICS_PORT;
 pub use observe::Observed;
 pub use recorder::Recorder;
 pub use shutdown::Receipt;
+pub use spool::SpoolError;
 pub use track::Timer;

@@ -1,5 +1,7 @@
-//! A lane per table: queue → batcher → spool → inserter. Lanes share nothing but the runtime, so a table that cannot be
-//! written does not hold up the others.
+//! A lane per table: queue → batcher → spool → inserter. Lanes share a thread of their own and the spool's directory, and
+//! nothing else, so a table that cannot be written does not hold up the others, and none of it runs on the bot's threads.
+
+mod opening;
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -12,18 +14,21 @@ use shardlake_schema::{
     rows::{GatewayCount, Interaction, Process, Sample, ShardEvent},
 };
 use tokio::{
+    runtime::Handle,
     task::{self, JoinSet},
     time::{Instant, sleep},
 };
 
+use self::opening::Opening;
 use crate::{
     account::{Book, DropReason},
     batch::{self, FreezeError, Frozen},
-    config::{BatchLimits, Config},
+    config::{self, BatchLimits, Config},
     insert::Inserter,
+    journal::Journal,
     queue::Queue,
     recorder::Shared,
-    spool::Spool,
+    spool::{Disk, PartOf, Spool, SpoolError},
 };
 
 /// How often a batcher looks into its queue, unless it is woken. It decides how far a queue must reach.
@@ -44,6 +49,8 @@ pub(crate) struct Lanes {
 pub(crate) struct Lane<R> {
     queue: Arc<Queue<R>>,
     spool: Arc<Spool>,
+    /// Batches sealed while it was opened, from rows that an earlier process had recorded.
+    sealed: u64,
 }
 
 /// A lane without its row type.
@@ -54,14 +61,28 @@ pub(crate) struct LaneView<'a> {
 }
 
 impl Lanes {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self {
-            interactions: Lane::new(config),
-            shard_events: Lane::new(config),
-            gateway_counts: Lane::new(config),
-            samples: Lane::new(config),
-            processes: Lane::new(config),
-        }
+    /// Opens the spool too, and takes up what an earlier process left there.
+    pub(crate) fn open(config: &Config, cluster: &Name, boot: u64) -> Result<Self, SpoolError> {
+        let to_disk = config.spool.directory.as_ref().filter(|_| config.spool.journal != config::Journal::Off);
+        let Some(directory) = to_disk else {
+            return Ok(Self {
+                interactions: Lane::in_memory(config),
+                shard_events: Lane::in_memory(config),
+                gateway_counts: Lane::in_memory(config),
+                samples: Lane::in_memory(config),
+                processes: Lane::in_memory(config),
+            });
+        };
+        let mut opening = Opening::new(config, cluster, boot, directory)?;
+        let lanes = Self {
+            interactions: opening.lane()?,
+            shard_events: opening.lane()?,
+            gateway_counts: opening.lane()?,
+            samples: opening.lane()?,
+            processes: opening.lane()?,
+        };
+        opening.end();
+        Ok(lanes)
     }
 
     pub(crate) fn all(&self) -> [LaneView<'_>; 5] {
@@ -102,15 +123,20 @@ impl Lanes {
 }
 
 impl<R: Row> Lane<R> {
-    fn new(config: &Config) -> Self {
+    fn in_memory(config: &Config) -> Self {
+        Self::new(config, None, None)
+    }
+
+    fn new(config: &Config, disk: Option<Arc<Disk>>, journal: Option<Journal>) -> Self {
         let book = Arc::new(Book::new(R::TABLE));
         Self {
-            queue: Arc::new(Queue::new(config.queue_rows, config.when_full, Arc::clone(&book))),
-            spool: Arc::new(Spool::new(config.spool_bytes, config.when_full, book)),
+            queue: Arc::new(Queue::new(config.queue_rows, config.when_full, journal, Arc::clone(&book))),
+            spool: Arc::new(Spool::new(&config.spool, config.when_full, disk, book)),
+            sealed: 0,
         }
     }
 
-    /// Records a row. Never blocks, never fails.
+    /// Records a row: see [`Queue::push`].
     pub(crate) fn push(&self, row: R) {
         self.queue.push(row);
     }
@@ -121,36 +147,38 @@ impl<R: Row> Lane<R> {
 
     fn abandon(&self) {
         self.queue.abandon();
-        self.spool.abandon();
+        self.spool.leave();
         let book = &self.queue.book;
         book.give_up_batched(book.batched.load(Relaxed), DropReason::Shutdown);
     }
 
-    fn start(&self, shared: &Shared, tasks: &mut JoinSet<()>) {
+    fn start(&self, shared: &Shared, writer: &Handle, tasks: &mut JoinSet<()>) {
         let batcher = Batcher {
             queue: Arc::clone(&self.queue),
             spool: Arc::clone(&self.spool),
             limits: shared.config.batch,
             cluster: shared.cluster.clone(),
             boot: shared.boot,
-            sealed: 0,
+            sealed: self.sealed,
         };
-        tasks.spawn(batcher.run());
+        tasks.spawn_on(batcher.run(), writer);
         let metrics = shared.metrics.inserts(R::TABLE);
-        tasks.spawn(Inserter::new(&shared.config.clickhouse, Arc::clone(&self.spool), metrics).run());
+        let inserter = Inserter::new(&shared.config.clickhouse, Arc::clone(&self.spool), metrics);
+        tasks.spawn_on(inserter.run(), writer);
     }
 }
 
-/// Starts all lanes: those that carry the bot's data, and the one of `processes`, which is drained last.
-pub(crate) fn start(shared: &Shared) -> (JoinSet<()>, JoinSet<()>) {
+/// Starts all lanes on the writer's runtime: those that carry the bot's data, and the one of `processes`, which is
+/// drained last.
+pub(crate) fn start(shared: &Shared, writer: &Handle) -> (JoinSet<()>, JoinSet<()>) {
     let mut lanes = JoinSet::new();
-    shared.lanes.interactions.start(shared, &mut lanes);
-    shared.lanes.shard_events.start(shared, &mut lanes);
-    shared.lanes.gateway_counts.start(shared, &mut lanes);
-    shared.lanes.samples.start(shared, &mut lanes);
+    shared.lanes.interactions.start(shared, writer, &mut lanes);
+    shared.lanes.shard_events.start(shared, writer, &mut lanes);
+    shared.lanes.gateway_counts.start(shared, writer, &mut lanes);
+    shared.lanes.samples.start(shared, writer, &mut lanes);
 
     let mut last = JoinSet::new();
-    shared.lanes.processes.start(shared, &mut last);
+    shared.lanes.processes.start(shared, writer, &mut last);
     (lanes, last)
 }
 
@@ -202,20 +230,37 @@ impl<R: Row> Batcher<R> {
         }
     }
 
+    /// Freezes the open rows and gives them to the spool. With a journal, every row of its present file goes along.
     async fn seal(&mut self, open: &mut Vec<R>) {
-        for part in batch::by_partition(std::mem::take(open)) {
-            let rows = part.len() as u64;
+        let queue = &self.queue;
+        let journal = queue.journal.as_ref().map(|journal| {
+            let name = journal.close_file(|| while queue.take(open, usize::MAX) > 0 {});
+            (journal, name)
+        });
+        let parts = batch::by_partition(std::mem::take(open));
+        let count = parts.len();
+        let mut frozen = Vec::with_capacity(count);
+        for (part, rows) in parts.into_iter().enumerate() {
             let id = BatchId { cluster: self.cluster.clone(), boot: self.boot, batch: self.sealed + 1 };
-            match freeze(part, id).await {
-                Ok(frozen) => {
+            let number = rows.len() as u64;
+            match freeze(rows, id).await {
+                Ok(batch) => {
                     self.sealed += 1;
-                    self.spool.push(frozen);
+                    let journal = journal.as_ref().map(|(_, name)| PartOf { name: name.clone(), part, parts: count });
+                    frozen.push(Frozen { journal, ..batch });
                 }
                 Err(error) => {
-                    tracing::error!(table = %R::TABLE, rows, %error, "a batch cannot be encoded, its rows are dropped");
-                    self.queue.book.give_up_batched(rows, DropReason::Encoding);
+                    tracing::error!(table = %R::TABLE, rows = number, %error, "a batch cannot be encoded, its rows are dropped");
+                    self.queue.book.give_up_batched(number, DropReason::Encoding);
                 }
             }
+        }
+        // No await from here on: the inserter must not see a part before all are there and the journal is gone.
+        for batch in frozen {
+            self.spool.push(batch);
+        }
+        if let Some((journal, name)) = journal {
+            journal.remove(&name);
         }
     }
 }

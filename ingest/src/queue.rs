@@ -7,17 +7,21 @@ use std::sync::{
 };
 
 use crossbeam_queue::ArrayQueue;
+use shardlake_schema::Row;
 use tokio::sync::Notify;
 
 use crate::{
     account::{Book, DropReason},
     config::WhenFull,
+    journal::Journal,
 };
 
 /// The queue of one table.
 #[derive(Debug)]
 pub(crate) struct Queue<R> {
     rows: ArrayQueue<R>,
+    /// Holds what is in the queue, and what the batcher has taken but not sealed.
+    pub(crate) journal: Option<Journal>,
     when_full: WhenFull,
     closed: AtomicBool,
     pub(crate) book: Arc<Book>,
@@ -25,18 +29,33 @@ pub(crate) struct Queue<R> {
     pub(crate) woken: Notify,
 }
 
-impl<R> Queue<R> {
-    pub(crate) fn new(capacity: usize, when_full: WhenFull, book: Arc<Book>) -> Self {
-        Self { rows: ArrayQueue::new(capacity), when_full, closed: AtomicBool::new(false), book, woken: Notify::new() }
+impl<R: Row> Queue<R> {
+    pub(crate) fn new(capacity: usize, when_full: WhenFull, journal: Option<Journal>, book: Arc<Book>) -> Self {
+        Self {
+            rows: ArrayQueue::new(capacity),
+            journal,
+            when_full,
+            closed: AtomicBool::new(false),
+            book,
+            woken: Notify::new(),
+        }
     }
 
-    /// Takes a row. Never blocks, never fails: a row that finds no room is counted as dropped.
+    /// Takes a row. Never fails: a row that finds no room is counted as dropped. Never blocks either, unless there is a
+    /// journal: then it writes the row to a file first, one row at a time.
     pub(crate) fn push(&self, row: R) {
         self.book.observed.fetch_add(1, Relaxed);
         if self.closed.load(SeqCst) {
             self.book.drop_rows(1, DropReason::Shutdown);
             return;
         }
+        match &self.journal {
+            Some(journal) => journal.append(row, |row| self.enqueue(row)),
+            None => self.enqueue(row),
+        }
+    }
+
+    fn enqueue(&self, row: R) {
         self.book.queued.fetch_add(1, Relaxed);
         let gave_way = match self.when_full {
             WhenFull::DropOldest => self.rows.force_push(row).is_some(),
@@ -85,22 +104,26 @@ impl<R> Queue<R> {
 
 #[cfg(test)]
 mod tests {
-    use shardlake_schema::Table;
+    use shardlake_schema::{Labels, Table, TimeMs, rows::Sample};
 
     use super::*;
 
-    fn queue(when_full: WhenFull) -> Queue<u32> {
-        Queue::new(2, when_full, Arc::new(Book::new(Table::Samples)))
+    fn queue(when_full: WhenFull) -> Queue<Sample> {
+        Queue::new(2, when_full, None, Arc::new(Book::new(Table::Samples)))
     }
 
-    fn filled(when_full: WhenFull) -> (Vec<u32>, Arc<Book>) {
+    fn row(time: i64) -> Sample {
+        Sample { time: TimeMs(time), name: "up".into(), kind: "gauge".into(), labels: Labels::default(), value: 1.0 }
+    }
+
+    fn filled(when_full: WhenFull) -> (Vec<i64>, Arc<Book>) {
         let queue = queue(when_full);
-        for row in 1..=3 {
-            queue.push(row);
+        for time in 1..=3 {
+            queue.push(row(time));
         }
         let mut rows = Vec::new();
         queue.take(&mut rows, 10);
-        (rows, Arc::clone(&queue.book))
+        (rows.into_iter().map(|row| row.time.0).collect(), Arc::clone(&queue.book))
     }
 
     #[test]
@@ -117,9 +140,9 @@ mod tests {
     #[test]
     fn a_closed_queue_counts_what_it_refuses() {
         let queue = queue(WhenFull::DropOldest);
-        queue.push(1);
+        queue.push(row(1));
         queue.close();
-        queue.push(2);
+        queue.push(row(2));
         assert_eq!(queue.book.account().dropped(), 1);
         queue.abandon();
         assert_eq!(queue.book.account().dropped(), 2);

@@ -28,6 +28,7 @@ use crate::{
     shutdown::{self, Receipt},
     track::{Outcome, Timer, Tracker},
     watch::{self, ShardCell},
+    writer::Writer,
 };
 
 /// Records what a cluster process sees and does.
@@ -48,13 +49,15 @@ pub(crate) struct Tasks {
     pub(crate) lanes: JoinSet<()>,
     /// The lane of `processes`, which carries the receipt of the others.
     pub(crate) last_lane: JoinSet<()>,
+    /// The thread that the lanes run on.
+    _writer: Writer,
 }
 
 impl Recorder {
     /// Starts recording. Needs no ClickHouse to be there: rows wait until it is.
     ///
     /// # Errors
-    /// [`Error::Setting`] if a setting is out of its range.
+    /// [`Error::Setting`] if a setting is out of its range, [`Error::Spool`] if the spool's directory cannot be used.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -63,13 +66,14 @@ impl Recorder {
         let shared = Arc::new(Shared::new(config)?);
         shared.metrics.watch(&shared)?;
 
-        let (lanes, last_lane) = pipeline::start(&shared);
+        let writer = Writer::start().map_err(Error::Thread)?;
+        let (lanes, last_lane) = pipeline::start(&shared, writer.handle());
         let mut watchers = JoinSet::new();
         watchers.spawn(watch::run(Arc::clone(&shared)));
         if !shared.config.sample_every.is_zero() {
             watchers.spawn(sample::run(Arc::clone(&shared)));
         }
-        let tasks = Tasks { watchers, lanes, last_lane };
+        let tasks = Tasks { watchers, lanes, last_lane, _writer: writer };
         Ok(Self { shared, tasks: Arc::new(Mutex::new(Some(tasks))) })
     }
 
@@ -189,11 +193,12 @@ impl Shared {
     fn new(config: Config) -> Result<Self, Error> {
         let started_at = TimeMs::now();
         let metrics = Metrics::new(&config)?;
+        let (cluster, boot) = (Name::from(config.cluster.clone()), boot_id(started_at));
         Ok(Self {
-            cluster: config.cluster.clone().into(),
-            boot: boot_id(started_at),
+            lanes: Lanes::open(&config, &cluster, boot)?,
+            cluster,
+            boot,
             started_at,
-            lanes: Lanes::new(&config),
             metrics,
             names: Dictionary::new(),
             tracker: Tracker::default(),

@@ -42,7 +42,7 @@ async fn finish(lanes: &mut JoinSet<()>, end: Instant, pending: &'static str) {
     if timeout_at(end, all_done).await.is_err() {
         tracing::error!(
             pending,
-            "the deadline passed before everything had landed; what is left is dropped and counted"
+            "the deadline passed before everything had landed; what is left goes to the spool's directory, or is dropped and counted"
         );
         lanes.shutdown().await;
     }
@@ -69,11 +69,11 @@ impl Receipt {
 
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<16}{:>12}{:>12}{:>10}{:>10}", "table", "observed", "landed", "spooled", "dropped")?;
+        let heads = ["observed", "recovered", "landed", "spooled", "dropped"];
+        writeln!(f, "{:<16}{}", "table", heads.map(|head| format!("{head:>12}")).concat())?;
         for account in &self.accounts {
-            let Account { table, observed, landed, spooled, .. } = account;
-            let dropped = account.dropped();
-            write!(f, "{:<16}{observed:>12}{landed:>12}{spooled:>10}{dropped:>10}", table.name())?;
+            let figures = [account.observed, account.recovered, account.landed, account.spooled, account.dropped()];
+            write!(f, "{:<16}{}", account.table.name(), figures.map(|rows| format!("{rows:>12}")).concat())?;
             let reasons = account.dropped.iter().filter(|(_, rows)| *rows > 0);
             for (reason, rows) in reasons {
                 write!(f, "  {}={rows}", DropReason::as_str(*reason))?;

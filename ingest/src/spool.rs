@@ -1,31 +1,49 @@
-//! The spool owns a batch from its sealing until ClickHouse has acknowledged it. So far it holds memory only: what it
-//! holds is lost with the process, and the receipt says so.
+//! The spool owns a batch from its sealing until ClickHouse has acknowledged it.
 //!
-//! It is a queue of frozen batches bounded by bytes. The batch at its head is lent to the inserter and stays the
-//! spool's until [`Spool::landed`] or [`Spool::refused`]; it is never the one that gives way to a newer batch, because an
-//! attempt may be on its way.
+//! Each table has a queue of batches. While all is well they stay in memory; when an insert has failed, when memory is
+//! full, or at shutdown they go to disk, and with [`Journal::Always`] they go there before their first attempt. The disk is
+//! one directory for all tables (`spool/disk.rs`). What a process leaves there the next one takes up, oldest first.
+//!
+//! The batch at the head is lent to the inserter and stays the spool's until [`Spool::landed`] or [`Spool::refused`]; it
+//! is never the one that gives way to a newer batch, because an attempt may be on its way.
+
+mod disk;
+
+mod recovery;
+
+mod ledger;
+
+mod segment;
 
 use std::{
     collections::VecDeque,
+    io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering::Relaxed},
     },
 };
 
-use shardlake_schema::TimeMs;
+use bytes::Bytes;
+use shardlake_schema::{BatchId, Table, TimeMs};
 use tokio::sync::Notify;
 
+pub use self::disk::SpoolError;
+pub(crate) use self::{disk::Disk, recovery::Stored, segment::PartOf};
+use self::{ledger::Place, segment::Head};
 use crate::{
     account::{Book, DropReason},
     batch::Frozen,
-    config::WhenFull,
+    config::{self, Journal, WhenFull},
 };
 
+/// The spool of one table.
 #[derive(Debug)]
 pub(crate) struct Spool {
     batches: Mutex<Batches>,
-    budget_bytes: usize,
+    disk: Option<Arc<Disk>>,
+    journal: Journal,
+    memory_bytes: usize,
     when_full: WhenFull,
     book: Arc<Book>,
     changed: Notify,
@@ -35,19 +53,68 @@ pub(crate) struct Spool {
 
 #[derive(Debug, Default)]
 struct Batches {
-    waiting: VecDeque<Frozen>,
-    bytes: usize,
+    waiting: VecDeque<Held>,
+    /// Bytes of bodies in memory.
+    in_memory: usize,
     /// The head is with the inserter.
     lent: bool,
+    /// The last attempt failed: what comes goes to disk.
+    in_trouble: bool,
     /// No more batches will come.
     closed: bool,
 }
 
+impl Batches {
+    /// Frees the memory of the newest batch that is on disk too; `false` if there is none.
+    fn release_one(&mut self) -> bool {
+        let both = |held: &&mut Held| held.in_memory && held.on_disk.is_some();
+        let freed = self.waiting.iter_mut().rev().find(both).map_or(0, release);
+        self.in_memory -= freed;
+        freed > 0
+    }
+
+    /// The lent batch, which is at the head.
+    fn take_back(&mut self) -> Option<Held> {
+        self.lent = false;
+        self.waiting.pop_front()
+    }
+}
+
+/// A batch, in memory, on disk, or both.
+#[derive(Debug)]
+struct Held {
+    /// Its body is empty while it is only on disk.
+    batch: Frozen,
+    in_memory: bool,
+    on_disk: Option<OnDisk>,
+    attempt: u32,
+    /// An earlier process may have sent it.
+    doubtful: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OnDisk {
+    place: Place,
+    length: usize,
+}
+
+/// A batch that is lent to the inserter.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    pub(crate) batch: Frozen,
+    /// The attempt number whose token is in force.
+    pub(crate) attempt: u32,
+    /// An attempt may have been made before: look first.
+    pub(crate) doubtful: bool,
+}
+
 impl Spool {
-    pub(crate) fn new(budget_bytes: usize, when_full: WhenFull, book: Arc<Book>) -> Self {
+    pub(crate) fn new(config: &config::Spool, when_full: WhenFull, disk: Option<Arc<Disk>>, book: Arc<Book>) -> Self {
         Self {
             batches: Mutex::default(),
-            budget_bytes,
+            disk,
+            journal: config.journal,
+            memory_bytes: config.memory_bytes,
             when_full,
             book,
             changed: Notify::new(),
@@ -55,53 +122,111 @@ impl Spool {
         }
     }
 
+    /// Takes up a batch that an earlier process left behind. Before any [`Spool::push`].
+    pub(crate) fn take_up(&self, table: Table, stored: Stored) {
+        let mut batches = self.lock();
+        let head = stored.head;
+        self.book.recovered.fetch_add(head.rows, Relaxed);
+        self.book.spooled.fetch_add(head.rows, Relaxed);
+        let batch = Frozen {
+            table,
+            id: BatchId { cluster: head.cluster.into(), boot: head.boot, batch: head.batch },
+            rows: head.rows,
+            first_time: TimeMs(head.first_time_ms),
+            last_time: TimeMs(head.last_time_ms),
+            sealed_at: TimeMs(head.sealed_at_ms),
+            journal: head.journal,
+            body: Bytes::new(),
+        };
+        let on_disk = Some(OnDisk { place: stored.place, length: stored.length });
+        batches.waiting.push_back(Held { batch, in_memory: false, on_disk, attempt: stored.attempt, doubtful: true });
+        self.note_oldest(&batches);
+    }
+
     /// Takes a batch that was counted as batched.
     pub(crate) fn push(&self, batch: Frozen) {
         let mut batches = self.lock();
         self.book.spooled.fetch_add(batch.rows, Relaxed);
         self.book.batched.fetch_sub(batch.rows, Relaxed);
-        batches.bytes += batch.body.len();
-        batches.waiting.push_back(batch);
-        while batches.bytes > self.budget_bytes && self.give_way(&mut batches) {}
+        batches.in_memory += batch.body.len();
+        let mut held = Held { batch, in_memory: true, on_disk: None, attempt: 0, doubtful: false };
+        let full = batches.in_memory > self.memory_bytes;
+        // Rows of a journal were safe on disk, so their batch has to be.
+        if full || batches.in_trouble || held.batch.journal.is_some() || self.journal == Journal::Always {
+            self.save(&mut held);
+        }
+        batches.waiting.push_back(held);
+        while batches.in_memory > self.memory_bytes && (batches.release_one() || self.give_way(&mut batches)) {}
         self.note_oldest(&batches);
         drop(batches);
         self.changed.notify_one();
     }
 
-    /// Drops one batch by policy; `false` if the only one left is lent out.
+    /// Writes a batch to disk unless it is there. A disk that does not take it leaves it in memory.
+    fn save(&self, held: &mut Held) {
+        let Some(disk) = self.disk.as_ref().filter(|_| held.on_disk.is_none()) else { return };
+        let saved = disk.write(&head_of(&held.batch), &held.batch.body);
+        let saved = saved.map(|(place, length)| OnDisk { place, length });
+        match saved {
+            Ok(on_disk) => {
+                if held.attempt > 0
+                    && let Err(error) = disk.attempt(on_disk.place, held.attempt)
+                {
+                    tracing::warn!(%error, "the spool's ledger cannot be written");
+                }
+                held.on_disk = Some(on_disk);
+            }
+            Err(error) => {
+                tracing::warn!(table = %held.batch.table, batch = held.batch.id.batch, %error, "a batch stays in memory");
+            }
+        }
+    }
+
+    /// Drops one batch by policy; `false` if none can go. Only batches in memory give way: those on disk cost none.
     fn give_way(&self, batches: &mut Batches) -> bool {
-        let first_movable = usize::from(batches.lent);
-        if batches.waiting.len() <= first_movable {
-            return false;
-        }
+        let lent = usize::from(batches.lent);
+        let mut movable = batches.waiting.iter().enumerate().skip(lent).filter(|(_, held)| held.in_memory);
         let index = match self.when_full {
-            WhenFull::DropOldest => first_movable,
-            WhenFull::DropNewest => batches.waiting.len() - 1,
+            WhenFull::DropOldest => movable.next(),
+            WhenFull::DropNewest => movable.next_back(),
         };
-        if let Some(batch) = batches.waiting.remove(index) {
-            self.forget(batches, &batch, DropReason::SpoolFull);
-            tracing::error!(table = %batch.table, rows = batch.rows, batch = batch.id.batch, "spool is full, a batch was dropped");
-        }
+        let Some(held) = index.map(|(index, _)| index).and_then(|index| batches.waiting.remove(index)) else {
+            return false;
+        };
+        tracing::error!(table = %held.batch.table, rows = held.batch.rows, batch = held.batch.id.batch, "spool is full, a batch was dropped");
+        self.forget(batches, &held, DropReason::SpoolFull);
         true
     }
 
-    fn forget(&self, batches: &mut Batches, batch: &Frozen, reason: DropReason) {
-        batches.bytes -= batch.body.len();
-        self.book.spooled.fetch_sub(batch.rows, Relaxed);
-        self.book.drop_rows(batch.rows, reason);
+    fn forget(&self, batches: &mut Batches, held: &Held, reason: DropReason) {
+        self.let_go(batches, held);
+        self.book.drop_rows(held.batch.rows, reason);
+    }
+
+    /// Takes a batch that is not in the queue any more off all accounts of space.
+    fn let_go(&self, batches: &mut Batches, held: &Held) {
+        if held.in_memory {
+            batches.in_memory -= held.batch.body.len();
+        }
+        self.book.spooled.fetch_sub(held.batch.rows, Relaxed);
+        if let (Some(disk), Some(on_disk)) = (&self.disk, held.on_disk)
+            && let Err(error) = disk.settle(on_disk.place)
+        {
+            // It will be taken up again after a restart, looked for, and found.
+            tracing::warn!(%error, "the spool cannot note that a batch is settled");
+        }
     }
 
     /// Waits for a batch and lends it out; `None` once the spool is closed and empty.
     ///
     /// Cancel safe: a cancelled call has lent nothing.
-    pub(crate) async fn next(&self) -> Option<Frozen> {
+    pub(crate) async fn next(&self) -> Option<Lent> {
         loop {
             let changed = self.changed.notified();
             {
                 let mut batches = self.lock();
-                if let Some(batch) = batches.waiting.front().cloned() {
-                    batches.lent = true;
-                    return Some(batch);
+                if let Some(lent) = self.lend(&mut batches) {
+                    return Some(lent);
                 }
                 if batches.closed {
                     return None;
@@ -111,25 +236,78 @@ impl Spool {
         }
     }
 
+    fn lend(&self, batches: &mut Batches) -> Option<Lent> {
+        loop {
+            let held = batches.waiting.front()?;
+            match self.body(held) {
+                Ok(body) => {
+                    let batch = Frozen { body, ..held.batch.clone() };
+                    let lent = Lent { batch, attempt: held.attempt, doubtful: held.doubtful };
+                    batches.lent = true;
+                    return Some(lent);
+                }
+                Err(error) => {
+                    tracing::error!(table = %held.batch.table, batch = held.batch.id.batch, rows = held.batch.rows, %error, "a batch cannot be read back from the spool, it is lost");
+                    if let Some(held) = batches.waiting.pop_front() {
+                        self.forget(batches, &held, DropReason::SpoolDamaged);
+                    }
+                }
+            }
+        }
+    }
+
+    fn body(&self, held: &Held) -> io::Result<Bytes> {
+        match (&self.disk, held.on_disk) {
+            (Some(disk), Some(on_disk)) if !held.in_memory => disk.read(on_disk.place, on_disk.length),
+            _ => Ok(held.batch.body.clone()),
+        }
+    }
+
+    /// The lent batch will be sent with this attempt number from now on. It must not be sent if this fails: after a
+    /// restart a token that ClickHouse knows would be taken for a fresh one.
+    pub(crate) fn attempt(&self, attempt: u32) -> io::Result<()> {
+        let mut batches = self.lock();
+        let Some(held) = batches.waiting.front_mut() else { return Ok(()) };
+        if let (Some(disk), Some(on_disk)) = (&self.disk, held.on_disk) {
+            disk.attempt(on_disk.place, attempt)?;
+        }
+        held.attempt = attempt;
+        Ok(())
+    }
+
+    /// An attempt failed: what waits goes to disk, so that a kill of the process does not add to the trouble.
+    pub(crate) fn in_trouble(&self) {
+        let mut batches = self.lock();
+        if !batches.in_trouble {
+            batches.in_trouble = true;
+            for held in &mut batches.waiting {
+                self.save(held);
+            }
+        }
+    }
+
     /// The lent batch was acknowledged.
     pub(crate) fn landed(&self) {
-        self.take_back(|batches, batch| {
-            batches.bytes -= batch.body.len();
-            self.book.landed.fetch_add(batch.rows, Relaxed);
-            self.book.spooled.fetch_sub(batch.rows, Relaxed);
-        });
-    }
-
-    /// The lent batch can never land.
-    pub(crate) fn refused(&self) {
-        self.take_back(|batches, batch| self.forget(batches, &batch, DropReason::Rejected));
-    }
-
-    fn take_back(&self, settle: impl FnOnce(&mut Batches, Frozen)) {
         let mut batches = self.lock();
-        batches.lent = false;
-        if let Some(batch) = batches.waiting.pop_front() {
-            settle(&mut batches, batch);
+        batches.in_trouble = false;
+        if let Some(held) = batches.take_back() {
+            self.book.landed.fetch_add(held.batch.rows, Relaxed);
+            self.let_go(&mut batches, &held);
+        }
+        self.note_oldest(&batches);
+    }
+
+    /// The lent batch can never land. With a directory its bytes are kept in quarantine.
+    pub(crate) fn refused(&self, batch: &Frozen) {
+        if let Some(disk) = &self.disk {
+            match disk.quarantine(&head_of(batch), &batch.body) {
+                Ok(path) => tracing::error!(file = %path.display(), "the refused batch was kept"),
+                Err(error) => tracing::error!(%error, "the refused batch could not be kept"),
+            }
+        }
+        let mut batches = self.lock();
+        if let Some(held) = batches.take_back() {
+            self.forget(&mut batches, &held, DropReason::Rejected);
         }
         self.note_oldest(&batches);
     }
@@ -140,12 +318,20 @@ impl Spool {
         self.changed.notify_one();
     }
 
-    /// Gives up every batch, as [`DropReason::Shutdown`]: memory does not outlive the process. The inserter must have been
-    /// stopped before.
-    pub(crate) fn abandon(&self) {
+    /// The process ends: what can go to disk stays spooled for the next one, the rest is dropped as
+    /// [`DropReason::Shutdown`]. The inserter must have been stopped before.
+    pub(crate) fn leave(&self) {
         let mut batches = self.lock();
-        while let Some(batch) = batches.waiting.pop_front() {
-            self.forget(&mut batches, &batch, DropReason::Shutdown);
+        batches.lent = false;
+        for _ in 0..batches.waiting.len() {
+            let Some(mut held) = batches.waiting.pop_front() else { break };
+            self.save(&mut held);
+            if held.on_disk.is_some() {
+                batches.in_memory -= release(&mut held);
+                batches.waiting.push_back(held);
+            } else {
+                self.forget(&mut batches, &held, DropReason::Shutdown);
+            }
         }
         self.note_oldest(&batches);
     }
@@ -159,7 +345,7 @@ impl Spool {
     }
 
     fn note_oldest(&self, batches: &Batches) {
-        let oldest = batches.waiting.front().map_or(0, |batch| batch.sealed_at.0);
+        let oldest = batches.waiting.front().map_or(0, |held| held.batch.sealed_at.0);
         self.oldest_sealed_ms.store(oldest, Relaxed);
     }
 
@@ -169,66 +355,28 @@ impl Spool {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use shardlake_schema::{BatchId, Name, Table};
-
-    use super::*;
-
-    fn batch(sequence: u64) -> Frozen {
-        Frozen {
-            table: Table::Samples,
-            id: BatchId { cluster: Name::EMPTY, boot: 1, batch: sequence },
-            rows: 10,
-            first_time: TimeMs(1),
-            last_time: TimeMs(2),
-            sealed_at: TimeMs(3),
-            body: Bytes::from_static(&[0; 100]),
-        }
+/// Frees the memory of a batch that is on disk; returns how many bytes that were.
+fn release(held: &mut Held) -> usize {
+    if held.on_disk.is_none() || !held.in_memory {
+        return 0;
     }
+    held.in_memory = false;
+    std::mem::take(&mut held.batch.body).len()
+}
 
-    fn spool(when_full: WhenFull) -> (Spool, Arc<Book>) {
-        let book = Arc::new(Book::new(Table::Samples));
-        (Spool::new(250, when_full, Arc::clone(&book)), book)
-    }
-
-    fn push(spool: &Spool, book: &Book, sequence: u64) {
-        book.observed.fetch_add(10, Relaxed);
-        book.batched.fetch_add(10, Relaxed);
-        spool.push(batch(sequence));
-    }
-
-    #[tokio::test]
-    async fn the_lent_batch_never_gives_way() {
-        let (spool, book) = spool(WhenFull::DropOldest);
-        push(&spool, &book, 1);
-        assert_eq!(spool.next().await.unwrap().id.batch, 1);
-        for sequence in 2..=4 {
-            push(&spool, &book, sequence);
-        }
-        assert_eq!(book.account().dropped(), 20, "batches 2 and 3 gave way to 4");
-        spool.landed();
-        assert_eq!(spool.next().await.unwrap().id.batch, 4);
-        spool.refused();
-        let account = book.account();
-        assert_eq!((account.landed, account.spooled, account.dropped()), (10, 0, 30));
-        assert!(account.holds());
-    }
-
-    #[tokio::test]
-    async fn the_newest_gives_way_when_told_so() {
-        let (spool, book) = spool(WhenFull::DropNewest);
-        for sequence in 1..=4 {
-            push(&spool, &book, sequence);
-        }
-        spool.close();
-        for expected in [1, 2] {
-            assert_eq!(spool.next().await.unwrap().id.batch, expected);
-            spool.landed();
-        }
-        assert!(spool.next().await.is_none());
-        assert_eq!(spool.oldest_sealed_at(), None);
-        assert!(book.account().holds());
+fn head_of(batch: &Frozen) -> Head {
+    Head {
+        table: batch.table.name().to_owned(),
+        cluster: batch.id.cluster.to_string(),
+        boot: batch.id.boot,
+        batch: batch.id.batch,
+        rows: batch.rows,
+        first_time_ms: batch.first_time.0,
+        last_time_ms: batch.last_time.0,
+        sealed_at_ms: batch.sealed_at.0,
+        journal: batch.journal.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,12 @@ pub trait Cell: Sized {
     fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef
     where
         Self: 'a;
+
+    /// Appends the value to `out`, for a journal: numbers little-endian, strings with a length of four bytes.
+    fn put(&self, out: &mut Vec<u8>);
+
+    /// Takes a value that [`Cell::put`] wrote off the front of `bytes`; `None` if it is not there.
+    fn take(bytes: &mut &[u8]) -> Option<Self>;
 }
 
 macro_rules! number_cell {
@@ -38,6 +44,16 @@ macro_rules! number_cell {
 
             fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
                 Arc::new(PrimitiveArray::<$arrow>::from_iter_values(values.copied()))
+            }
+
+            fn put(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
+
+            fn take(bytes: &mut &[u8]) -> Option<Self> {
+                let (value, rest) = bytes.split_first_chunk()?;
+                *bytes = rest;
+                Some(Self::from_le_bytes(*value))
             }
         }
     };
@@ -87,6 +103,14 @@ impl Cell for TimeMs {
     fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
         let millis = TimestampMillisecondArray::from_iter_values(values.map(|time| time.0));
         Arc::new(millis.with_timezone("UTC"))
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        i64::take(bytes).map(Self)
     }
 }
 
@@ -176,6 +200,28 @@ impl Cell for Name {
         }
         Arc::new(column.finish())
     }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        put_str(self.as_str(), out);
+    }
+
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        take_str(bytes).map(|name| Name::Shared(name.into()))
+    }
+}
+
+/// Strings are limited to far less than 4 GiB where they are made; a longer one becomes empty rather than wrong.
+fn put_str(text: &str, out: &mut Vec<u8>) {
+    let length = u32::try_from(text.len()).unwrap_or(0);
+    length.put(out);
+    out.extend_from_slice(&text.as_bytes()[..length as usize]);
+}
+
+fn take_str<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
+    let length = u32::take(bytes)?;
+    let (text, rest) = bytes.split_at_checked(length as usize)?;
+    *bytes = rest;
+    std::str::from_utf8(text).ok()
 }
 
 /// The labels of a series, sorted by name.
@@ -204,6 +250,20 @@ impl Cell for Labels {
         }
         Arc::new(column.finish())
     }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        u32::try_from(self.0.len()).unwrap_or(0).put(out);
+        for (name, value) in &self.0 {
+            put_str(name, out);
+            put_str(value, out);
+        }
+    }
+
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        let count = u32::take(bytes)?;
+        let label = |_| Some((take_str(bytes)?.to_owned(), take_str(bytes)?.to_owned()));
+        (0..count).map(label).collect::<Option<_>>().map(Self)
+    }
 }
 
 #[cfg(test)]
@@ -222,6 +282,24 @@ mod tests {
         assert_eq!(TimeMs(5).since_ms(TimeMs(9)), 0);
         assert_eq!(TimeMs(i64::MAX).since_ms(TimeMs(i64::MIN)), u32::MAX);
         assert_eq!(TimeMs(9).since_ms(TimeMs(5)), 4);
+    }
+
+    #[test]
+    fn what_is_put_is_taken() {
+        let mut bytes = Vec::new();
+        let labels = Labels(vec![("shard".into(), "1".into()), ("ä".into(), String::new())]);
+        Name::from("play").put(&mut bytes);
+        labels.put(&mut bytes);
+        TimeMs(-5).put(&mut bytes);
+        0.5_f64.put(&mut bytes);
+        let mut rest = bytes.as_slice();
+        assert_eq!(Name::take(&mut rest), Some(Name::from("play")));
+        assert_eq!(Labels::take(&mut rest), Some(labels));
+        assert_eq!(TimeMs::take(&mut rest), Some(TimeMs(-5)));
+        assert_eq!(f64::take(&mut rest), Some(0.5));
+        assert_eq!((rest.len(), u8::take(&mut rest)), (0, None));
+        assert_eq!(Labels::take(&mut &[255, 255, 255, 255, 1][..]), None, "a length that lies");
+        assert_eq!(Name::take(&mut &[1, 0, 0, 0, 255][..]), None, "not UTF-8");
     }
 
     #[test]

@@ -41,6 +41,15 @@ macro_rules! rows {
                 vec![$((column_name(stringify!($field)), <$type>::CLICKHOUSE, <$type>::arrow_type()),)+]
             }
 
+            fn put(&self, out: &mut Vec<u8>) {
+                $(self.$field.put(out);)+
+            }
+
+            fn take(mut bytes: &[u8]) -> Option<Self> {
+                let row = Self { $($field: <$type>::take(&mut bytes)?,)+ };
+                bytes.is_empty().then_some(row)
+            }
+
             fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
                 vec![$(<$type>::array(rows.iter().map(|row| &row.$field)),)+]
             }

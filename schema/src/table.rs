@@ -109,6 +109,12 @@ pub trait Row: Clone + fmt::Debug + Send + Sync + 'static {
 
     /// The values of [`Row::columns`], one array each.
     fn arrays(rows: &[Self]) -> Vec<ArrayRef>;
+
+    /// Appends the row to `out`, for a journal that the same build reads back: see [`Cell::put`].
+    fn put(&self, out: &mut Vec<u8>);
+
+    /// Reads a row that [`Row::put`] wrote; `None` if `bytes` is not exactly one.
+    fn take(bytes: &[u8]) -> Option<Self>;
 }
 
 /// All columns of `R`'s table that an insert fills: name and ClickHouse type, in the table's order.

@@ -6,7 +6,9 @@ use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Deserialize;
-use shardlake_ingest::{BatchLimits, Clickhouse, Config, DEFAULT_METRICS_PORT, Interactions, Secret, Shards};
+use shardlake_ingest::{
+    BatchLimits, Clickhouse, Config, DEFAULT_METRICS_PORT, Interactions, Journal, Secret, Shards, Spool,
+};
 use twilight_gateway::Intents;
 
 use super::plan::Plan;
@@ -69,6 +71,12 @@ pub(crate) struct Options {
     /// Age at which a batch is sent, in ms [default: 5000].
     #[arg(long, env = "SHARDLAKE_BATCH_AGE_MS")]
     batch_age_ms: Option<u64>,
+    /// Directory for rows that ClickHouse has not taken yet, of this cluster alone; without it they are in memory only.
+    #[arg(long, env = "SHARDLAKE_SPOOL")]
+    spool: Option<PathBuf>,
+    /// What goes into that directory: `off`, `spill` (batches in trouble) or `always` (every row) [default: spill].
+    #[arg(long, env = "SHARDLAKE_JOURNAL", value_parser = journal)]
+    journal: Option<Journal>,
     /// How often the process's own series are stored, in ms; 0: never [default: 30000].
     #[arg(long, env = "SHARDLAKE_SAMPLE_EVERY_MS")]
     sample_every_ms: Option<u64>,
@@ -91,6 +99,15 @@ pub(crate) struct Options {
     clickhouse: ClickhouseOptions,
 }
 
+fn journal(name: &str) -> Result<Journal, String> {
+    match name {
+        "off" => Ok(Journal::Off),
+        "spill" => Ok(Journal::Spill),
+        "always" => Ok(Journal::Always),
+        _ => Err("expected off, spill or always".into()),
+    }
+}
+
 /// The same, settled.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -110,6 +127,8 @@ pub(super) struct Settings {
     pub(super) until_input_ends: bool,
     user_key: Option<Secret>,
     batch_age: Option<Duration>,
+    spool: Option<PathBuf>,
+    journal: Option<Journal>,
     sample_every: Option<Duration>,
     stuck_after: Option<Duration>,
     clickhouse: ClickhouseOptions,
@@ -144,6 +163,8 @@ impl Options {
             rest_proxy: self.rest_proxy.or(file.rest_proxy),
             metrics_listen: self.metrics_listen.or(file.metrics_listen),
             batch_age_ms: self.batch_age_ms.or(file.batch_age_ms),
+            spool: self.spool.or(file.spool),
+            journal: self.journal.or(file.journal),
             sample_every_ms: self.sample_every_ms.or(file.sample_every_ms),
             stuck_after_ms: self.stuck_after_ms.or(file.stuck_after_ms),
             drain_deadline_ms: self.drain_deadline_ms.or(file.drain_deadline_ms),
@@ -191,6 +212,8 @@ impl Options {
             until_input_ends: self.until_input_ends,
             user_key: secret(USER_KEY_VARIABLE, self.user_key_file.as_deref())?,
             batch_age: self.batch_age_ms.map(Duration::from_millis),
+            spool: self.spool,
+            journal: self.journal,
             sample_every: self.sample_every_ms.map(Duration::from_millis),
             stuck_after: self.stuck_after_ms.map(Duration::from_millis),
             clickhouse_password: self.clickhouse.password()?,
@@ -211,6 +234,11 @@ impl Settings {
                 ..defaults.clickhouse
             },
             batch: BatchLimits { max_age: self.batch_age.unwrap_or(defaults.batch.max_age), ..defaults.batch },
+            spool: Spool {
+                directory: self.spool.clone(),
+                journal: self.journal.unwrap_or(defaults.spool.journal),
+                ..defaults.spool
+            },
             interactions: if self.answer { Interactions::UntilFinished } else { Interactions::OnReceipt },
             stuck_after: self.stuck_after.unwrap_or(defaults.stuck_after),
             sample_every: self.sample_every.unwrap_or(defaults.sample_every),

@@ -1,0 +1,222 @@
+//! Rows on disk before they are in a batch: with a journal a row is safe from a kill of the process as soon as it was
+//! recorded.
+//!
+//! ```text
+//! <spool>/journal/<table>-<boot>-<number>.rows
+//! header   "SHRDROWS"  version u32  crc32 u32 of these twelve bytes
+//! record   length u32 of the row   crc32 u32 of length and row   the row, see Row::put
+//! ```
+//!
+//! One file holds the rows of one seal. When the batcher seals, it starts the next file and takes exactly the rows of the
+//! file before out of the queue; their batches go to the spool together, each naming the file, and then the file goes.
+//! Whatever moment a kill picks, a row is in a file that no batch names, or in batches that all name its file.
+//!
+//! Appending is one write to a file, into the kernel's memory: it survives a kill of the process, not a power loss.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use shardlake_schema::Row;
+
+const MAGIC: &[u8; 8] = b"SHRDROWS";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 16;
+/// Length and checksum.
+const RECORD_HEAD_BYTES: usize = 8;
+/// Longest row: names are limited to 100 bytes, and a sample has a handful of labels.
+const MAX_ROW_BYTES: usize = 64 << 10;
+/// Longest file that recovery reads: the largest batch, of rows with long names.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// The journal of one table.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    directory: PathBuf,
+    /// Begins the names of this process's files.
+    prefix: String,
+    state: Mutex<State>,
+    /// Rows that could not be written: they are in memory only, as without a journal.
+    pub(crate) failed: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    number: u64,
+    file: Option<File>,
+    bytes: u64,
+    /// Reused for every row.
+    record: Vec<u8>,
+}
+
+impl Journal {
+    pub(crate) fn new<R: Row>(spool: &Path, boot: u64) -> io::Result<Self> {
+        let directory = spool.join("journal");
+        fs::create_dir_all(&directory)?;
+        let state = State { number: 0, file: None, bytes: 0, record: Vec::new() };
+        let prefix = format!("{}-{boot}-", R::TABLE);
+        Ok(Self { directory, prefix, state: Mutex::new(state), failed: AtomicU64::new(0) })
+    }
+
+    /// Writes a row, and runs `queue` before any other row can be written: the queue holds rows in the journal's order.
+    pub(crate) fn append<R: Row>(&self, row: R, queue: impl FnOnce(R)) {
+        // Nothing panics while the lock is held; a poisoned lock still guards whole data.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.write(&mut state, &row)
+            && self.failed.fetch_add(1, Relaxed) == 0
+        {
+            tracing::error!(%error, "the journal cannot be written, rows are in memory only");
+        }
+        queue(row);
+    }
+
+    fn write<R: Row>(&self, state: &mut State, row: &R) -> io::Result<()> {
+        let State { record, .. } = state;
+        record.clear();
+        record.extend_from_slice(&[0; RECORD_HEAD_BYTES]);
+        row.put(record);
+        let length = u32::try_from(record.len() - RECORD_HEAD_BYTES).unwrap_or(u32::MAX).to_le_bytes();
+        let crc = checksum(length, &record[RECORD_HEAD_BYTES..]);
+        record[..4].copy_from_slice(&length);
+        record[4..8].copy_from_slice(&crc.to_le_bytes());
+
+        if state.file.is_none() {
+            let path = self.directory.join(self.name(state.number));
+            let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+            file.write_all_at(&header(), 0)?;
+            (state.file, state.bytes) = (Some(file), HEADER_BYTES as u64);
+        }
+        if let Some(file) = &state.file {
+            // A torn row is overwritten by the next one, and ends the file for a reader until then.
+            file.write_all_at(&state.record, state.bytes)?;
+            state.bytes += state.record.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Ends the present file and returns its name. `drain` empties the queue meanwhile, so that it holds exactly the rows
+    /// that are recorded from now on, which go to the next file.
+    pub(crate) fn close_file(&self, drain: impl FnOnce()) -> String {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = self.name(state.number);
+        state.number += 1;
+        (state.file, state.bytes) = (None, 0);
+        drain();
+        name
+    }
+
+    /// The rows of a file are in the spool now, or were dropped and counted.
+    pub(crate) fn remove(&self, name: &str) {
+        remove(&self.directory.join(name));
+    }
+
+    fn name(&self, number: u64) -> String {
+        format!("{}{number:010}.rows", self.prefix)
+    }
+}
+
+/// A file that an earlier process left behind.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) name: String,
+    path: PathBuf,
+}
+
+/// The files of `R`'s table that earlier processes left behind, oldest first.
+pub(crate) fn left_behind<R: Row>(spool: &Path) -> io::Result<Vec<Left>> {
+    let mut left = Vec::new();
+    let directory = spool.join("journal");
+    if !directory.exists() {
+        return Ok(left);
+    }
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let ours = name.strip_suffix(".rows").and_then(|stem| stem.split_once('-'));
+        if ours.is_some_and(|(table, _)| table == R::TABLE.name()) {
+            left.push(Left { name, path: entry.path() });
+        }
+    }
+    left.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(left)
+}
+
+impl Left {
+    /// Its rows, up to its end or the first that is damaged; and whether there was damage.
+    pub(crate) fn rows<R: Row>(&self) -> (Vec<R>, bool) {
+        let bytes = match fs::metadata(&self.path) {
+            Ok(metadata) if metadata.len() <= MAX_FILE_BYTES => fs::read(&self.path).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        parse(&bytes)
+    }
+
+    /// Its rows are in the spool now.
+    pub(crate) fn remove(&self) {
+        remove(&self.path);
+    }
+
+    /// Keeps it where a person can look at it.
+    pub(crate) fn set_aside(&self, spool: &Path) {
+        let moved = fs::rename(&self.path, spool.join("quarantine").join(&self.name));
+        tracing::error!(file = self.name, moved = moved.is_ok(), "the end of a journal is damaged, it was set aside");
+    }
+}
+
+fn remove(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(file = %path.display(), %error, "a journal that is sealed cannot be removed");
+        }
+        _ => {}
+    }
+}
+
+fn header() -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    let crc = crc32fast::hash(&bytes[..12]);
+    bytes[12..].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+fn checksum(length: [u8; 4], row: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&length);
+    crc.update(row);
+    crc.finalize()
+}
+
+/// The rows of a file, and whether it ends in damage. A torn last row is what a kill leaves; it was never acknowledged.
+pub(crate) fn parse<R: Row>(bytes: &[u8]) -> (Vec<R>, bool) {
+    let mut rows = Vec::new();
+    let Some(mut rest) = bytes.strip_prefix(&header()) else { return (rows, !bytes.is_empty()) };
+    while !rest.is_empty() {
+        let Some((row, after)) = parse_row(rest) else { return (rows, true) };
+        rows.push(row);
+        rest = after;
+    }
+    (rows, false)
+}
+
+fn parse_row<R: Row>(bytes: &[u8]) -> Option<(R, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (crc, rest) = rest.split_first_chunk::<4>()?;
+    let row_bytes = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|length| *length <= MAX_ROW_BYTES)?;
+    let (row, rest) = rest.split_at_checked(row_bytes)?;
+    if checksum(*length, row) != u32::from_le_bytes(*crc) {
+        return None;
+    }
+    Some((R::take(row)?, rest))
+}
+
+#[cfg(test)]
+mod tests;

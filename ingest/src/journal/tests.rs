@@ -1,0 +1,58 @@
+use std::sync::Mutex;
+
+use shardlake_schema::{Labels, TimeMs, rows::Sample};
+
+use super::*;
+
+fn row(time: i64) -> Sample {
+    Sample { time: TimeMs(time), name: "up".into(), kind: "gauge".into(), labels: Labels::default(), value: 1.0 }
+}
+
+fn times(rows: &[Sample]) -> Vec<i64> {
+    rows.iter().map(|row| row.time.0).collect()
+}
+
+#[test]
+fn rows_outlive_the_process_file_by_file() {
+    let spool = tempfile::tempdir().unwrap();
+    let journal = Journal::new::<Sample>(spool.path(), 7).unwrap();
+    let queued = Mutex::new(Vec::new());
+    for time in 1..=3 {
+        journal.append(row(time), |row| queued.lock().unwrap().push(row));
+    }
+    let name = journal.close_file(|| queued.lock().unwrap().clear());
+    journal.append(row(4), |_| {});
+    drop(journal); // nothing is written on the way out, as in a kill
+
+    let left = left_behind::<Sample>(spool.path()).unwrap();
+    assert_eq!(left.iter().map(|left| left.name.as_str()).collect::<Vec<_>>(), [&name, "samples-7-0000000001.rows"]);
+    assert_eq!(times(&left[0].rows().0), [1, 2, 3]);
+    assert_eq!(times(&left[1].rows().0), [4]);
+    left[0].remove();
+    assert_eq!(left_behind::<Sample>(spool.path()).unwrap().len(), 1);
+    assert!(left_behind::<shardlake_schema::rows::Process>(spool.path()).unwrap().is_empty(), "another table's");
+}
+
+#[test]
+fn a_file_cut_or_damaged_anywhere_yields_the_rows_before() {
+    let spool = tempfile::tempdir().unwrap();
+    let journal = Journal::new::<Sample>(spool.path(), 7).unwrap();
+    for time in 1..=3 {
+        journal.append(row(time), |_| {});
+    }
+    let whole = fs::read(spool.path().join("journal/samples-7-0000000000.rows")).unwrap();
+    let record = (whole.len() - HEADER_BYTES) / 3;
+    for position in 0..whole.len() {
+        let expected = position.saturating_sub(HEADER_BYTES) / record;
+        let (rows, damaged) = parse::<Sample>(&whole[..position]);
+        assert_eq!(rows.len(), expected, "cut to {position}");
+        let whole_records =
+            position == 0 || (position >= HEADER_BYTES && (position - HEADER_BYTES).is_multiple_of(record));
+        assert_eq!(damaged, !whole_records, "cut to {position}");
+
+        let mut flipped = whole.clone();
+        flipped[position] ^= 0x20;
+        let (rows, damaged) = parse::<Sample>(&flipped);
+        assert_eq!((rows.len(), damaged), (expected, true), "byte {position}");
+    }
+}

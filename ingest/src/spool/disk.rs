@@ -1,0 +1,306 @@
+//! The part of the spool that outlives the process: a directory of segments and one ledger.
+//!
+//! ```text
+//! <directory>/lock                      held while a process uses the directory
+//! <directory>/00000000000000000001.segment   batches, appended until it is large enough; see segment.rs
+//! <directory>/ledger                    what became of them; see ledger.rs
+//! <directory>/quarantine/               what could not be understood, and batches that ClickHouse refuses
+//! ```
+//!
+//! Rules:
+//! - A batch is written once and never changed. A segment goes when every batch in it is settled, as a whole file.
+//! - Opening reads everything once. What is damaged, torn or strange is moved to `quarantine/` and counted; the rest goes
+//!   on. Nothing is ever read twice in search of a better result, so recovery ends.
+//! - What a kill of the process survives: everything, because written bytes belong to the kernel. What a power loss
+//!   survives: what the kernel had written back by then; a torn end is found by its checksum.
+//! - A full or failing disk is an answer, not a crash: the batch stays in memory, and the spool's policy decides.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read as _, Write as _},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+use rustix::fs::{FlockOperation, flock, statvfs};
+
+use super::{
+    ledger::{self, Decision, Place},
+    recovery::{Recovered, Recovery},
+    segment::{self, Head},
+};
+
+/// A segment is closed once it is this large. Small enough that disk space comes back soon after batches land.
+const SEGMENT_BYTES: u64 = 4 << 20;
+/// Free space that is left to others on the same file system. A bot that fills the last block takes its host down.
+const LEAVE_FREE_BYTES: u64 = 64 << 20;
+/// The ledger is rewritten once it is this large: 32,768 decisions.
+const LEDGER_BYTES: u64 = 1 << 20;
+/// Longest file that recovery reads: one segment that was closed by one very large batch.
+const MAX_FILE_BYTES: u64 = SEGMENT_BYTES + segment::MAX_BODY_BYTES as u64 + 4096;
+
+/// Why a spool directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpoolError {
+    /// Another process uses it, or another recorder of this one.
+    #[error("{} is used by another process; give each cluster a spool directory of its own", .directory.display())]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// It cannot be made, locked, listed or written to.
+    #[error("the spool cannot use {}; check that it exists and may be written to", .path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a batch was not written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    #[error("the spool's budget or the disk is full")]
+    Full,
+    #[error("the disk does not take it")]
+    Failed(#[source] io::Error),
+}
+
+#[derive(Debug)]
+pub(crate) struct Disk {
+    directory: PathBuf,
+    budget_bytes: u64,
+    state: Mutex<State>,
+    /// Bytes in segments, for the gauge.
+    bytes: AtomicU64,
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct State {
+    ledger: File,
+    ledger_bytes: u64,
+    /// The segment that is appended to.
+    open: Option<Open>,
+    next_segment: u64,
+    segments: BTreeMap<u64, Segment>,
+    /// Attempts above 0 of batches that are not settled: what a rewritten ledger must keep.
+    attempts: BTreeMap<Place, u32>,
+}
+
+#[derive(Debug)]
+struct Open {
+    id: u64,
+    file: File,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Segment {
+    pub(super) bytes: u64,
+    pub(super) unsettled: u64,
+}
+
+impl Disk {
+    /// Opens a directory, made if it is missing, and reads what an earlier process left there.
+    pub(crate) fn open(directory: &Path, budget_bytes: u64) -> Result<(Self, Recovered), SpoolError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| SpoolError::Io { path, source }
+        };
+        fs::create_dir_all(directory.join("quarantine")).map_err(failed(directory))?;
+        let lock = lock(directory)?;
+
+        let ledger_path = directory.join("ledger");
+        let Recovery { recovered, segments, next_segment, .. } = Recovery::run(directory).map_err(failed(directory))?;
+
+        let attempts = recovered.batches.iter().filter(|stored| stored.attempt > 0);
+        let attempts: BTreeMap<_, _> = attempts.map(|stored| (stored.place, stored.attempt)).collect();
+        let (ledger, ledger_bytes) = rewrite_ledger(directory, &attempts).map_err(failed(&ledger_path))?;
+        let bytes = segments.values().map(|segment: &Segment| segment.bytes).sum();
+        let state = State { ledger, ledger_bytes, open: None, next_segment, segments, attempts };
+        let disk = Self {
+            directory: directory.to_owned(),
+            budget_bytes,
+            state: Mutex::new(state),
+            bytes: AtomicU64::new(bytes),
+            _lock: lock,
+        };
+        Ok((disk, recovered))
+    }
+
+    /// Bytes in segments.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Writes a batch. It is safe from a kill of this process once this returns.
+    ///
+    /// Returns its place and the length of its record.
+    pub(crate) fn write(&self, head: &Head, body: &[u8]) -> Result<(Place, usize), WriteError> {
+        let record_head = segment::record_head(head, body);
+        let length = (record_head.len() + body.len()) as u64;
+        self.check_room(length)?;
+        let mut state = self.lock();
+        let id = self.open_segment(&mut state).map_err(write_error)?;
+        let offset = state.segments.get(&id).map_or(0, |segment| segment.bytes);
+        let Some(open) = &state.open else { return Err(WriteError::Failed(ErrorKind::NotFound.into())) };
+        let written = open.file.write_all_at(&record_head, offset);
+        let written = written.and_then(|()| open.file.write_all_at(body, offset + record_head.len() as u64));
+        if let Err(error) = written {
+            // The record is torn. Cut it off; if even that fails, append to another segment from now on.
+            if open.file.set_len(offset).is_err() {
+                state.open = None;
+            }
+            return Err(write_error(error));
+        }
+        let segment = state.segments.entry(id).or_default();
+        segment.bytes += length;
+        segment.unsettled += 1;
+        if segment.bytes >= SEGMENT_BYTES {
+            state.open = None;
+        }
+        self.bytes.fetch_add(length, Relaxed);
+        Ok((Place { segment: id, offset }, record_head.len() + body.len()))
+    }
+
+    fn check_room(&self, length: u64) -> Result<(), WriteError> {
+        let free = statvfs(&self.directory).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+        let fits = self.bytes() + length <= self.budget_bytes && free.saturating_sub(length) >= LEAVE_FREE_BYTES;
+        if fits { Ok(()) } else { Err(WriteError::Full) }
+    }
+
+    fn open_segment(&self, state: &mut State) -> io::Result<u64> {
+        if let Some(open) = &state.open {
+            return Ok(open.id);
+        }
+        let id = state.next_segment;
+        let path = segment_path(&self.directory, id);
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        state.next_segment += 1;
+        file.write_all_at(&segment::header(), 0)?;
+        state.segments.insert(id, Segment { bytes: segment::HEADER_BYTES as u64, unsettled: 0 });
+        self.bytes.fetch_add(segment::HEADER_BYTES as u64, Relaxed);
+        state.open = Some(Open { id, file });
+        Ok(id)
+    }
+
+    /// Reads a batch back: `length` is that of its whole record.
+    pub(crate) fn read(&self, place: Place, length: usize) -> io::Result<Bytes> {
+        let mut bytes = vec![0; length];
+        let file = File::open(segment_path(&self.directory, place.segment))?;
+        file.read_exact_at(&mut bytes, place.offset)?;
+        let record = segment::record_at(&bytes, 0).map_err(|damage| io::Error::new(ErrorKind::InvalidData, damage))?;
+        let body_bytes = record.body.len();
+        Ok(Bytes::from(bytes).slice(length - body_bytes..))
+    }
+
+    /// From now on the batch is sent with this attempt number.
+    pub(crate) fn attempt(&self, place: Place, attempt: u32) -> io::Result<()> {
+        let mut state = self.lock();
+        state.attempts.insert(place, attempt);
+        self.decide(&mut state, place, Decision::Attempt(attempt))
+    }
+
+    /// The batch is settled; its segment goes if it was the last one there.
+    pub(crate) fn settle(&self, place: Place) -> io::Result<()> {
+        let mut state = self.lock();
+        state.attempts.remove(&place);
+        self.decide(&mut state, place, Decision::Settled)?;
+        let Some(segment) = state.segments.get_mut(&place.segment) else { return Ok(()) };
+        segment.unsettled = segment.unsettled.saturating_sub(1);
+        if segment.unsettled == 0 {
+            self.bytes.fetch_sub(segment.bytes, Relaxed);
+            state.segments.remove(&place.segment);
+            if state.open.as_ref().is_some_and(|open| open.id == place.segment) {
+                state.open = None;
+            }
+            fs::remove_file(segment_path(&self.directory, place.segment))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a refused batch where a person can look at it: an Arrow stream in an LZ4 frame.
+    pub(crate) fn quarantine(&self, head: &Head, body: &[u8]) -> io::Result<PathBuf> {
+        let name = format!("{}-{}-{}-{}.arrows.lz4", head.cluster, head.boot, head.table, head.batch);
+        let path = self.directory.join("quarantine").join(name);
+        fs::write(&path, body)?;
+        Ok(path)
+    }
+
+    fn decide(&self, state: &mut State, place: Place, decision: Decision) -> io::Result<()> {
+        if state.ledger_bytes >= LEDGER_BYTES {
+            let (ledger, bytes) = rewrite_ledger(&self.directory, &state.attempts)?;
+            (state.ledger, state.ledger_bytes) = (ledger, bytes);
+        }
+        state.ledger.write_all_at(&ledger::record(place, decision), state.ledger_bytes)?;
+        state.ledger_bytes += ledger::RECORD_BYTES as u64;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, SpoolError> {
+    let path = directory.join("lock");
+    let failed = |source| SpoolError::Io { path: path.clone(), source };
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(SpoolError::InUse { directory: directory.to_owned() }),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+/// Writes a ledger that holds only what still matters, beside the old one, and puts it in its place.
+fn rewrite_ledger(directory: &Path, attempts: &BTreeMap<Place, u32>) -> io::Result<(File, u64)> {
+    let (path, beside) = (directory.join("ledger"), directory.join("ledger.new"));
+    let mut bytes = Vec::with_capacity(attempts.len() * ledger::RECORD_BYTES);
+    for (place, attempt) in attempts {
+        bytes.extend_from_slice(&ledger::record(*place, Decision::Attempt(*attempt)));
+    }
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&beside)?;
+    file.write_all(&bytes)?;
+    fs::rename(&beside, &path)?;
+    Ok((file, bytes.len() as u64))
+}
+
+pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, "it is longer than any file of ours"));
+    }
+    Ok(bytes)
+}
+
+fn write_error(error: io::Error) -> WriteError {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => WriteError::Full,
+        _ => WriteError::Failed(error),
+    }
+}
+
+pub(super) fn segment_name(id: u64) -> String {
+    format!("{id:020}.segment")
+}
+
+pub(super) fn segment_path(directory: &Path, id: u64) -> PathBuf {
+    directory.join(segment_name(id))
+}
+
+/// The number in a segment's name, if it is one.
+pub(super) fn segment_id(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".segment")?;
+    let id = digits.parse().ok()?;
+    (segment_name(id) == name).then_some(id)
+}

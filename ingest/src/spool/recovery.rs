@@ -1,0 +1,130 @@
+//! What an earlier process left in a spool's directory. Everything is read once; what is damaged, torn or strange is set
+//! aside and counted, and the rest goes on.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    path::Path,
+};
+
+use super::{
+    disk::{Segment, read_bounded, segment_id, segment_name, segment_path},
+    ledger::{self, Decision, Place},
+    segment::{self, Damage, Head},
+};
+
+/// A batch that an earlier process left behind.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) place: Place,
+    /// Length of its record.
+    pub(crate) length: usize,
+    pub(crate) head: Head,
+    /// The attempt number whose token is in force.
+    pub(crate) attempt: u32,
+}
+
+/// What recovery found.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    pub(crate) batches: Vec<Stored>,
+    /// Files, or ends of files, that were set aside.
+    pub(crate) quarantined: u64,
+}
+
+/// One pass over a directory.
+pub(super) struct Recovery<'a> {
+    directory: &'a Path,
+    decisions: HashMap<Place, Decision>,
+    pub(super) recovered: Recovered,
+    /// Segments with batches that are not settled.
+    pub(super) segments: BTreeMap<u64, Segment>,
+    pub(super) next_segment: u64,
+}
+
+impl<'a> Recovery<'a> {
+    /// Reads everything once. Only listing the directory can fail; a file that cannot be read is set aside like one that
+    /// cannot be understood.
+    pub(super) fn run(directory: &'a Path) -> io::Result<Self> {
+        let (decisions, _) = ledger::read(&read_bounded(&directory.join("ledger")).unwrap_or_default());
+        let (recovered, segments) = (Recovered::default(), BTreeMap::new());
+        let mut recovery = Self { directory, decisions, recovered, segments, next_segment: 1 };
+        recovery.read_all()?;
+        Ok(recovery)
+    }
+
+    fn read_all(&mut self) -> io::Result<()> {
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(self.directory)? {
+            let name = entry?.file_name();
+            let name = name.to_string_lossy();
+            match segment_id(&name) {
+                Some(id) => ids.push(id),
+                None if matches!(&*name, "lock" | "ledger" | "ledger.new" | "quarantine" | "journal") => {}
+                None => self.set_aside(&name, "it does not belong here"),
+            }
+        }
+        ids.sort_unstable();
+        for id in &ids {
+            self.read_segment(*id);
+        }
+        self.next_segment = ids.last().map_or(1, |last| last.saturating_add(1));
+        Ok(())
+    }
+
+    fn read_segment(&mut self, id: u64) {
+        let path = segment_path(self.directory, id);
+        let name = segment_name(id);
+        let bytes = match read_bounded(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.set_aside(&name, &error.to_string()),
+        };
+        let mut good_bytes = segment::HEADER_BYTES as u64;
+        let mut segment = Segment::default();
+        for record in segment::records(&bytes) {
+            match record {
+                Ok(record) => {
+                    good_bytes = record.end;
+                    let place = Place { segment: id, offset: record.offset };
+                    let attempt = match self.decisions.get(&place) {
+                        Some(Decision::Settled) => continue,
+                        Some(Decision::Attempt(attempt)) => *attempt,
+                        None => 0,
+                    };
+                    segment.unsettled += 1;
+                    let length = usize::try_from(record.end - record.offset).unwrap_or(usize::MAX);
+                    self.recovered.batches.push(Stored { place, length, head: record.head, attempt });
+                }
+                Err(damage @ (Damage::Alien | Damage::Newer)) => return self.set_aside(&name, &damage.to_string()),
+                Err(damage) => self.keep_copy(&name, damage),
+            }
+        }
+        segment.bytes = good_bytes;
+        if segment.unsettled == 0 {
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(file = name, %error, "a settled segment cannot be removed");
+            }
+            return;
+        }
+        self.segments.insert(id, segment);
+    }
+
+    /// Moves a file into quarantine.
+    fn set_aside(&mut self, name: &str, why: &str) {
+        self.recovered.quarantined += 1;
+        let moved = fs::rename(self.directory.join(name), self.directory.join("quarantine").join(name));
+        tracing::error!(
+            file = name,
+            why,
+            moved = moved.is_ok(),
+            "a file in the spool cannot be used, it was set aside"
+        );
+    }
+
+    /// Copies a segment with a damaged end into quarantine; what comes before the damage is used.
+    fn keep_copy(&mut self, name: &str, damage: Damage) {
+        self.recovered.quarantined += 1;
+        let copied = fs::copy(self.directory.join(name), self.directory.join("quarantine").join(name));
+        tracing::error!(file = name, %damage, copied = copied.is_ok(), "the end of a segment is damaged, a copy was set aside");
+    }
+}
