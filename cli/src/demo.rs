@@ -82,7 +82,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let scenario = Scenario { seed: options.seed, shards, ..Scenario::default() };
     let simulator = Simulator::start(scenario).await?;
     let queries = serve_queries(&options, &clickhouse).await?;
-    let clusters = Clusters::start(&options, &clickhouse, &simulator).await?;
+    let clusters = Clusters::start(&options, &path.join("spool"), &clickhouse, &simulator).await?;
     println!(
         "clickhouse {}  (user reader; passwords in {})",
         clickhouse.url(),

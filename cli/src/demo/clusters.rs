@@ -1,7 +1,7 @@
 //! The clusters of the demonstration: real processes of this same binary, each on a leash (its standard input), so that
 //! none outlives a demonstration that is killed.
 
-use std::{env, process::Stdio, time::Duration};
+use std::{env, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, bail};
 use shardlake_embedded::{Clickhouse, User};
@@ -35,11 +35,24 @@ struct Cluster {
 }
 
 impl Clusters {
-    pub(super) async fn start(options: &Options, clickhouse: &Clickhouse, discord: &Simulator) -> anyhow::Result<Self> {
+    /// Starts all of them; each gets a folder of its own in `spools`.
+    pub(super) async fn start(
+        options: &Options,
+        spools: &Path,
+        clickhouse: &Clickhouse,
+        discord: &Simulator,
+    ) -> anyhow::Result<Self> {
         let mut processes = Vec::new();
         for number in 0..options.clusters {
             let metrics_port = free_port(options.metrics_port.saturating_add(number)).await?;
-            processes.push(Cluster::start(number, metrics_port, options, clickhouse, discord)?);
+            processes.push(Cluster::start(
+                number,
+                metrics_port,
+                options,
+                &spools.join(number.to_string()),
+                clickhouse,
+                discord,
+            )?);
         }
         Ok(Self { processes })
     }
@@ -73,6 +86,7 @@ impl Cluster {
         number: u16,
         metrics_port: u16,
         options: &Options,
+        spool: &Path,
         clickhouse: &Clickhouse,
         discord: &Simulator,
     ) -> anyhow::Result<Self> {
@@ -86,6 +100,8 @@ impl Cluster {
             .args(["--gateway-url", &discord.gateway_url(), "--rest-proxy", rest])
             .args(["--clickhouse-url", clickhouse.url(), "--clickhouse-database", DATABASE])
             .args(["--clickhouse-user", &writer.user, "--metrics-listen", &format!("127.0.0.1:{metrics_port}")])
+            .arg("--spool")
+            .arg(spool)
             .args(["--batch-age-ms", BATCH_AGE_MS, "--sample-every-ms", SAMPLE_EVERY_MS])
             .env(PASSWORD_VARIABLE, &writer.password)
             .env("DISCORD_TOKEN", discord.token())
