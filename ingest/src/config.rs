@@ -105,6 +105,8 @@ pub struct BatchLimits {
     /// Rows in a batch, 1 to 500,000. Default 50,000. One batch must fit one insert block of the server
     /// (1,048,449 rows), or it would not land atomically.
     pub max_rows: usize,
+    /// Memory of the rows in a batch, in bytes, before they are encoded. Default 16 MiB: 90,000 interactions.
+    pub max_bytes: usize,
     /// Age of the oldest row in a batch. Default 5 s; each batch takes 80 to 100 % of it, so that a fleet that was
     /// started at once does not insert at once.
     pub max_age: Duration,
@@ -112,7 +114,7 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { max_rows: 50_000, max_age: Duration::from_secs(5) }
+        Self { max_rows: 50_000, max_bytes: 16 << 20, max_age: Duration::from_secs(5) }
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! One task owns a shard, so counting needs no lock: a hash of the event's name, then three additions.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use prometheus::IntCounter;
+use rustc_hash::FxHashMap;
 use shardlake_schema::{Name, TimeMs, rows::GatewayCount};
 
 use crate::recorder::Shared;
@@ -19,7 +20,7 @@ pub(crate) struct Dispatches {
     shard: u16,
     window: TimeMs,
     /// Bounded by the limit of distinct event names.
-    by_event: HashMap<Box<str>, Count>,
+    by_event: FxHashMap<Box<str>, Count>,
 }
 
 #[derive(Debug)]
@@ -34,7 +35,7 @@ struct Count {
 
 impl Dispatches {
     pub(crate) fn new(shared: Arc<Shared>, shard: u16) -> Self {
-        Self { shared, shard, window: window_of(TimeMs::now()), by_event: HashMap::new() }
+        Self { shared, shard, window: window_of(TimeMs::now()), by_event: FxHashMap::default() }
     }
 
     /// Counts one dispatch of `bytes` of JSON.

@@ -5,6 +5,7 @@
 //! fields that a row needs. The shard's state is compared after every poll, because some losses yield no message at all.
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     fmt,
     ops::{Deref, DerefMut},
@@ -114,12 +115,10 @@ impl Eye {
 
     /// Counts a payload and parses what is of interest.
     fn read(&mut self, payload: &str, state: State, now: TimeMs) -> Sign<'static> {
-        let Some(header) = GatewayEventDeserializer::from_json(payload) else {
-            return Sign::Other;
-        };
-        let (op, _, event) = header.into_parts();
-        let Some(event) = event.filter(|_| op == 0) else {
-            return Sign::of_opcode(op, payload);
+        let event = match header(payload) {
+            Header::Dispatch(event) => event,
+            Header::Other(op) => return Sign::of_opcode(op, payload),
+            Header::None => return Sign::Other,
         };
         self.dispatches.count(&event, payload.len(), state == State::Resuming, now);
         match &*event {
@@ -186,6 +185,31 @@ impl Eye {
     }
 }
 
+/// What the beginning of a payload says.
+enum Header<'a> {
+    Dispatch(Cow<'a, str>),
+    Other(u8),
+    None,
+}
+
+fn header(payload: &str) -> Header<'_> {
+    if let Some(event) = as_discord_writes_it(payload) {
+        return Header::Dispatch(Cow::Borrowed(event));
+    }
+    let Some(header) = GatewayEventDeserializer::from_json(payload) else { return Header::None };
+    match header.into_parts() {
+        (0, _, Some(event)) => Header::Dispatch(event),
+        (op, ..) => Header::Other(op),
+    }
+}
+
+/// `{"t":"MESSAGE_CREATE","s":42,"op":0,"d":…`: the type, in a tenth of the time that searching for the fields takes.
+fn as_discord_writes_it(payload: &str) -> Option<&str> {
+    let (event, rest) = payload.strip_prefix(r#"{"t":""#)?.split_once('"')?;
+    let rest = rest.strip_prefix(r#","s":"#)?.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    rest.starts_with(r#","op":0,"#).then_some(event)
+}
+
 impl Drop for Eye {
     fn drop(&mut self) {
         self.lifecycle.end(&mut self.events);
@@ -211,5 +235,30 @@ impl<Q> DerefMut for Observed<Q> {
 impl<Q> fmt::Debug for Observed<Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observed").field("shard", &self.shard.id()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(payload: &str) -> String {
+        match header(payload) {
+            Header::Dispatch(event) => event.into_owned(),
+            Header::Other(op) => format!("op {op}"),
+            Header::None => "nothing".into(),
+        }
+    }
+
+    #[test]
+    fn a_header_is_read_in_whatever_order_it_comes() {
+        assert_eq!(read(r#"{"t":"MESSAGE_CREATE","s":42,"op":0,"d":{"t":"x","op":7}}"#), "MESSAGE_CREATE");
+        assert_eq!(read(r#"{"op":0,"t":"MESSAGE_CREATE","s":42,"d":{}}"#), "MESSAGE_CREATE");
+        assert_eq!(read(r#"{ "t": "TYPING_START", "s": 1, "op": 0, "d": {} }"#), "TYPING_START");
+        assert_eq!(read(r#"{"t":null,"s":null,"op":11}"#), "op 11");
+        assert_eq!(read(r#"{"t":"NOT_A_DISPATCH","s":1,"op":7,"d":null}"#), "op 7");
+        for odd in ["", "{", r#"{"t":"#, r#"{"t":""#, "null", r#"{"t":"X","s":"#] {
+            assert_eq!(read(odd), "nothing", "{odd}");
+        }
     }
 }

@@ -34,6 +34,9 @@ use crate::{
 /// How often a batcher looks into its queue, unless it is woken. It decides how far a queue must reach.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// Rows taken off a queue between two looks at a batch's limits: a batch passes them by less than this.
+const TAKEN_AT_ONCE: usize = 1_024;
+
 /// The lanes of all tables.
 #[derive(Debug)]
 pub(crate) struct Lanes {
@@ -196,27 +199,19 @@ struct Batcher<R> {
 impl<R: Row> Batcher<R> {
     /// Ends once the queue is closed and everything in it has been sealed; closes the spool then.
     async fn run(mut self) {
-        let mut open: Vec<R> = Vec::new();
-        let mut due: Option<Instant> = None;
+        let mut open = Open::default();
         loop {
             // Read before taking: what was recorded before the closing is taken below.
             let closed = self.queue.is_closed();
-            loop {
-                let room = self.limits.max_rows - open.len();
-                let taken = self.queue.take(&mut open, room);
-                if open.len() >= self.limits.max_rows {
-                    self.seal(&mut open).await;
-                    due = None;
-                }
-                if taken < room {
-                    break;
+            while open.take(&self.queue) {
+                if open.rows.len() >= self.limits.max_rows || open.bytes >= self.limits.max_bytes {
+                    self.seal(std::mem::take(&mut open)).await;
                 }
             }
-            if !open.is_empty() {
-                let due_at = *due.get_or_insert_with(|| Instant::now() + jittered(self.limits.max_age));
-                if closed || Instant::now() >= due_at {
-                    self.seal(&mut open).await;
-                    due = None;
+            if !open.rows.is_empty() {
+                let due = *open.due.get_or_insert_with(|| Instant::now() + jittered(self.limits.max_age));
+                if closed || Instant::now() >= due {
+                    self.seal(std::mem::take(&mut open)).await;
                 }
             }
             if closed {
@@ -231,13 +226,13 @@ impl<R: Row> Batcher<R> {
     }
 
     /// Freezes the open rows and gives them to the spool. With a journal, every row of its present file goes along.
-    async fn seal(&mut self, open: &mut Vec<R>) {
+    async fn seal(&mut self, mut open: Open<R>) {
         let queue = &self.queue;
         let journal = queue.journal.as_ref().map(|journal| {
-            let name = journal.close_file(|| while queue.take(open, usize::MAX) > 0 {});
+            let name = journal.close_file(|| while open.take(queue) {});
             (journal, name)
         });
-        let parts = batch::by_partition(std::mem::take(open));
+        let parts = batch::by_partition(open.rows);
         let count = parts.len();
         let mut frozen = Vec::with_capacity(count);
         for (part, rows) in parts.into_iter().enumerate() {
@@ -262,6 +257,30 @@ impl<R: Row> Batcher<R> {
         if let Some((journal, name)) = journal {
             journal.remove(&name);
         }
+    }
+}
+
+/// The batch that rows are collected for.
+struct Open<R> {
+    rows: Vec<R>,
+    bytes: usize,
+    /// When it is sealed at the latest, once there is a row.
+    due: Option<Instant>,
+}
+
+impl<R> Default for Open<R> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), bytes: 0, due: None }
+    }
+}
+
+impl<R: Row> Open<R> {
+    /// Takes some rows off the queue; `false` if it was empty.
+    fn take(&mut self, queue: &Queue<R>) -> bool {
+        let before = self.rows.len();
+        queue.take(&mut self.rows, TAKEN_AT_ONCE);
+        self.bytes += self.rows[before..].iter().map(Row::own_bytes).sum::<usize>();
+        self.rows.len() > before
     }
 }
 

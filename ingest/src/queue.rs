@@ -70,8 +70,8 @@ impl<R: Row> Queue<R> {
         }
     }
 
-    /// Moves up to `limit` rows into `open`; returns how many. The rows count as batched from then on.
-    pub(crate) fn take(&self, open: &mut Vec<R>, limit: usize) -> usize {
+    /// Moves up to `limit` rows into `open`. They count as batched from then on.
+    pub(crate) fn take(&self, open: &mut Vec<R>, limit: usize) {
         let before = open.len();
         while open.len() - before < limit {
             let Some(row) = self.rows.pop() else { break };
@@ -80,7 +80,6 @@ impl<R: Row> Queue<R> {
         let taken = open.len() - before;
         self.book.batched.fetch_add(taken as u64, Relaxed);
         self.book.queued.fetch_sub(taken as u64, Relaxed);
-        taken
     }
 
     /// From now on every row is refused as [`DropReason::Shutdown`]. Rows already in the queue stay.

@@ -167,8 +167,9 @@ fn check(config: &Config) -> Result<(), Error> {
     if !(1..=500_000).contains(&config.batch.max_rows) {
         return refuse("batch.max_rows", config.batch.max_rows.to_string(), "1 to 500,000");
     }
-    if !(16..=1 << 24).contains(&config.queue_rows) {
-        return refuse("queue_rows", config.queue_rows.to_string(), "16 to 16,777,216");
+    // A full queue on top of a full batch still fits one insert block of the server, 1,048,449 rows.
+    if !(16..=1 << 19).contains(&config.queue_rows) {
+        return refuse("queue_rows", config.queue_rows.to_string(), "16 to 524,288");
     }
     Ok(())
 }

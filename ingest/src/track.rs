@@ -6,13 +6,14 @@
 
 use std::{
     any::type_name,
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     fmt, iter,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
+use rustc_hash::FxHashMap;
 use shardlake_schema::{Name, rows::Interaction};
 
 use crate::recorder::Shared;
@@ -51,7 +52,7 @@ pub(crate) struct Tracker {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    by_id: HashMap<u64, Pending>,
+    by_id: FxHashMap<u64, Pending>,
     /// Ids by receipt. Those that ended are still in here until they are the oldest.
     in_order: VecDeque<(u64, Instant)>,
 }

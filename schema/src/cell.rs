@@ -31,6 +31,11 @@ pub trait Cell: Sized {
 
     /// Takes a value that [`Cell::put`] wrote off the front of `bytes`; `None` if it is not there.
     fn take(bytes: &mut &[u8]) -> Option<Self>;
+
+    /// Memory that the value holds beside its own size and shares with no other value, in bytes.
+    fn own_bytes(&self) -> usize {
+        0
+    }
 }
 
 macro_rules! number_cell {
@@ -263,6 +268,10 @@ impl Cell for Labels {
         let count = u32::take(bytes)?;
         let label = |_| Some((take_str(bytes)?.to_owned(), take_str(bytes)?.to_owned()));
         (0..count).map(label).collect::<Option<_>>().map(Self)
+    }
+
+    fn own_bytes(&self) -> usize {
+        self.0.iter().map(|(name, value)| size_of::<(String, String)>() + name.len() + value.len()).sum()
     }
 }
 

@@ -41,6 +41,10 @@ macro_rules! rows {
                 vec![$((column_name(stringify!($field)), <$type>::CLICKHOUSE, <$type>::arrow_type()),)+]
             }
 
+            fn own_bytes(&self) -> usize {
+                size_of::<Self>()$( + self.$field.own_bytes())+
+            }
+
             fn put(&self, out: &mut Vec<u8>) {
                 $(self.$field.put(out);)+
             }

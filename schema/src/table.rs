@@ -110,6 +110,9 @@ pub trait Row: Clone + fmt::Debug + Send + Sync + 'static {
     /// The values of [`Row::columns`], one array each.
     fn arrays(rows: &[Self]) -> Vec<ArrayRef>;
 
+    /// Memory that the row takes, names that it shares with others aside, in bytes.
+    fn own_bytes(&self) -> usize;
+
     /// Appends the row to `out`, for a journal that the same build reads back: see [`Cell::put`].
     fn put(&self, out: &mut Vec<u8>);
 
