@@ -199,8 +199,10 @@ impl Lifecycle {
     }
 
     fn explain(&mut self, sign: &Sign<'_>, next: State, events: &mut Vec<ShardEvent>) {
-        if matches!(sign, Sign::Nothing) && next == State::Disconnected {
-            return; // still no sign
+        // After our own close frame, what was under way still arrives before Discord's answer: that explains nothing yet.
+        let telling = matches!(sign, Sign::Close(_) | Sign::Error { .. } | Sign::Hello(_));
+        if !telling && next == State::Disconnected {
+            return;
         }
         if let Some(mut event) = self.unexplained.take() {
             if matches!(sign, Sign::Close(_)) {

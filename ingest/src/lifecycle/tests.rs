@@ -122,7 +122,7 @@ fn a_silent_end_is_told_by_the_next_sign_with_its_own_time() {
     assert_eq!(play.told(), ["disconnected silent network", "connecting", "resuming", "resumed"]);
 
     let mut play = Play::active();
-    play.see(Sign::Nothing, DOWN).close(1000, DOWN);
+    play.see(Sign::Nothing, DOWN).see(Sign::Dispatch, DOWN).see(Sign::Other, DOWN).close(1000, DOWN);
     assert_eq!(play.told(), ["disconnected client_close client", "closed client 1000"]);
 
     let mut play = Play::active();
