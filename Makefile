@@ -8,8 +8,9 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 
 # Builds lie outside the checkout: a second clone, or a CI run in a fresh one, finds all dependencies compiled (minutes).
-# Two checkouts that test at the same moment must not share it, as they would swap each other's `shardlake` binary:
-# give one of them a CARGO_TARGET_DIR of its own.
+# Cargo tells packages of one name in two checkouts apart by their files' times only, so `mine` below throws away what
+# another checkout built of ours. Two checkouts that test at the same moment must not share it: give one of them a
+# CARGO_TARGET_DIR of its own.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/shardlake
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
@@ -81,6 +82,15 @@ prometheus: ## Installs promtool, which checks the metrics and the rules
 systemd: ## Installs systemd-analyze, which checks the units
 	@.ci/need systemd-analyze systemd
 
+.PHONY: mine
+mine:
+	@built_by="$(CARGO_TARGET_DIR)/checkout"; \
+	if [ "$$(cat "$$built_by" 2>/dev/null)" != "$(CURDIR)" ]; then \
+		mkdir -p "$(CARGO_TARGET_DIR)"; \
+		cargo clean --quiet --workspace; \
+		echo "$(CURDIR)" >"$$built_by"; \
+	fi
+
 .PHONY: compiler
-compiler: ## Installs the C compiler and linker that two dependencies want
+compiler: mine ## Installs the C compiler and linker that two dependencies want
 	@.ci/need cc build-essential

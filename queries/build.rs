@@ -9,8 +9,9 @@ fn main() -> io::Result<()> {
     for noun in sorted(&root)? {
         for file in sorted(&root.join(&noun))? {
             let id = format!("{noun}/{file}");
-            let path = root.join(&id).to_string_lossy().into_owned();
-            let _ = writeln!(list, "    ({id:?}, include_str!({path:?})),"); // writing to a String cannot fail
+            // Relative to the package, not absolute: several checkouts may share one target directory.
+            let path = format!(r#"concat!(env!("CARGO_MANIFEST_DIR"), "/catalogue/{id}")"#);
+            let _ = writeln!(list, "    ({id:?}, include_str!({path})),"); // writing to a String cannot fail
         }
     }
     list.push_str("]\n");
