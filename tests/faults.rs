@@ -87,7 +87,15 @@ async fn each_fault_leaves_the_right_rows_exactly_once() {
 
     let mut before = line.discord.traffic(&Traffic::of(Profile::Normal).unpaced().budget(50));
     before.sent().await;
-    for (shard, case) in (0..).zip(&cases) {
+    let (unnamed, named): (Vec<_>, Vec<_>) =
+        (0..).zip(&cases).partition(|(_, case)| matches!(case.fault, Fault::HelloNeverSent));
+    for (shard, case) in named {
+        line.discord.inject(shard, case.fault);
+    }
+    // Before its IDENTIFY a new session's connection has no name, and could be taken for the one that gets no HELLO.
+    let starts = cases.iter().filter(|case| case.rows.contains(&"identifying")).count() as u64;
+    line.until(u64::from(shards) + starts, "SELECT count() FROM shard_events WHERE event = 'identifying'").await;
+    for (shard, case) in unnamed {
         line.discord.inject(shard, case.fault);
     }
     // What comes up while shards are away is replayed when they return. It also keeps the shard alive that gets no ACKs.
@@ -125,9 +133,9 @@ fn expected(case: &Case) -> Vec<String> {
         rows.push(stuck);
         rows.extend(freed);
     }
-    // At the end every shard that lives is closed by us.
+    // At the end every shard that lives is closed by us. The two come in one poll or in two, so in either order.
     if rows.last() != Some(&"fatal") {
-        rows.extend(["disconnected client_close client", "closed client 1000"]);
+        rows.extend(["closed client 1000", "disconnected client_close client"]);
     }
     rows.into_iter().map(str::to_owned).collect()
 }
@@ -141,6 +149,11 @@ async fn told(line: &Line) -> BTreeMap<u32, Vec<String>> {
         let code = if code == 0 { String::new() } else { code.to_string() };
         let parts: Vec<_> = [event, cause, initiator, code].into_iter().filter(|part| !part.is_empty()).collect();
         told.entry(shard.into()).or_default().push(parts.join(" "));
+    }
+    for rows in told.values_mut() {
+        if let Some(end) = rows.len().checked_sub(2).filter(|end| rows[*end] == "disconnected client_close client") {
+            rows[end..].sort();
+        }
     }
     told
 }

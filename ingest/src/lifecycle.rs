@@ -12,6 +12,7 @@
 //! | code 1006 (twilight's word for no frame), last heartbeat unanswered for an interval | `zombied` |
 //! | code 1006 otherwise | `reset` |
 //! | an error | `protocol` |
+//! | anything, after the bot called `Observed::close` | `client_close` |
 //! | nothing | decided by the next sign: a close frame is the echo of our own close, `client_close`; else `silent` |
 
 use std::time::{Duration, Instant};
@@ -78,6 +79,8 @@ pub(crate) struct Reading {
     pub(crate) latency: Option<Duration>,
     /// When the last heartbeat went out, if it is still unanswered.
     pub(crate) unanswered_since: Option<Instant>,
+    /// The bot has asked for a close.
+    pub(crate) closing: bool,
 }
 
 /// The life of one shard so far.
@@ -253,6 +256,7 @@ impl Lifecycle {
 
     fn lose(&mut self, sign: &Sign<'_>, next: State, reading: Reading, names: &Names) -> ShardEvent {
         let (cause, initiator, frame) = match sign {
+            _ if reading.closing => ("client_close", "client", None),
             Sign::Reconnect => ("op7", "server", None),
             Sign::InvalidSession(_) => ("op9", "server", None),
             Sign::Close(Some(frame)) if frame.code == ABNORMAL_CLOSE => {
@@ -286,7 +290,7 @@ impl Lifecycle {
     fn closed(&self, frame: Option<&CloseFrame<'static>>, next: State, reading: Reading, names: &Names) -> ShardEvent {
         let code = frame.map_or(0, |frame| frame.code);
         // A frame that arrives when we have left already is the answer to our own.
-        let initiator = match (self.state.is_connected(), code) {
+        let initiator = match (self.state.is_connected() && !reading.closing, code) {
             (_, ABNORMAL_CLOSE) => "network",
             (true, _) => "server",
             (false, _) => "client",

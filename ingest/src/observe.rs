@@ -11,14 +11,17 @@ use std::{
     ops::{Deref, DerefMut},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
 use futures_util::Stream;
 use shardlake_schema::{TimeMs, rows::ShardEvent};
 use twilight_gateway::{
-    Message, Shard, ShardState,
+    CloseFrame, Message, Shard, ShardState,
     error::{ReceiveMessageError, ReceiveMessageErrorType},
     queue::{InMemoryQueue, Queue},
 };
@@ -53,6 +56,8 @@ struct Eye {
     guilds: HashSet<u64>,
     /// Reused between polls.
     events: Vec<ShardEvent>,
+    /// [`Observed::close`] was called on this connection.
+    closing: AtomicBool,
 }
 
 impl<Q> Observed<Q> {
@@ -66,9 +71,17 @@ impl<Q> Observed<Q> {
             dispatches: Dispatches::new(Arc::clone(&shared), id),
             guilds: HashSet::new(),
             events: Vec::new(),
+            closing: AtomicBool::new(false),
             shared,
         };
         Self { shard, eye }
+    }
+
+    /// [`Shard::close`], and a note that the loss that follows is the bot's own doing. A close that goes through a
+    /// `MessageSender` is mostly recognised too, by the order of events.
+    pub fn close(&self, frame: CloseFrame<'static>) {
+        self.eye.closing.store(true, Relaxed);
+        self.shard.close(frame);
     }
 }
 
@@ -159,6 +172,7 @@ impl Eye {
             state: shard.state(),
             latency: latency.recent().first().copied(),
             unanswered_since: if latency.received().is_none() { latency.sent() } else { None },
+            closing: self.closing.load(Relaxed),
         };
         let had_session = self.lifecycle.was_active();
         self.lifecycle.see(sign, reading, &self.shared.names.close_reasons, &mut self.events);
@@ -174,6 +188,7 @@ impl Eye {
         let shard = [self.cell.shard_label()];
         for event in self.events.drain(..) {
             match event.event.as_str() {
+                "connecting" => self.closing.store(false, Relaxed),
                 "disconnected" => self.shared.metrics.shard_disconnects.with_label_values(&shard).inc(),
                 "ready" | "resumed" if had_session => {
                     self.shared.metrics.shard_reconnects.with_label_values(&shard).inc();

@@ -109,7 +109,11 @@ impl Line {
             if rows[0] >= least {
                 return;
             }
-            assert!(Instant::now() < deadline, "{} of {least} after {PATIENCE:?}: {sql}", rows[0]);
+            if Instant::now() >= deadline {
+                let lives = "SELECT toString(shard), arrayStringConcat(groupArray(toString(event)), ' ') FROM (SELECT * FROM shard_events ORDER BY time) GROUP BY shard ORDER BY shard";
+                let lives: Vec<(String, String)> = self.rows(lives).await;
+                panic!("{} of {least} after {PATIENCE:?}: {sql}\n{lives:#?}", rows[0]);
+            }
             sleep(Duration::from_millis(100)).await;
         }
     }

@@ -10,6 +10,7 @@ struct Play {
     life: Lifecycle,
     now: TimeMs,
     unanswered_since: Option<Instant>,
+    closing: bool,
     names: Names,
     rows: Vec<ShardEvent>,
 }
@@ -20,6 +21,7 @@ impl Play {
             life: Lifecycle::new(0, DOWN, TimeMs(0)),
             now: TimeMs(0),
             unanswered_since: None,
+            closing: false,
             names: Names::new("close_reason", 10),
             rows: Vec::new(),
         }
@@ -37,7 +39,13 @@ impl Play {
 
     fn see(&mut self, sign: Sign<'_>, state: ShardState) -> &mut Self {
         self.now.0 += 1_000;
-        let reading = Reading { now: self.now, state, latency: None, unanswered_since: self.unanswered_since };
+        let reading = Reading {
+            now: self.now,
+            state,
+            latency: None,
+            unanswered_since: self.unanswered_since,
+            closing: self.closing,
+        };
         self.life.see(&sign, reading, &self.names, &mut self.rows);
         self
     }
@@ -124,6 +132,12 @@ fn a_silent_end_is_told_by_the_next_sign_with_its_own_time() {
     let mut play = Play::active();
     play.see(Sign::Nothing, DOWN).see(Sign::Dispatch, DOWN).see(Sign::Other, DOWN).close(1000, DOWN);
     assert_eq!(play.told(), ["disconnected client_close client", "closed client 1000"]);
+
+    // The bot's close and its answer may fall into one poll.
+    let mut play = Play::active();
+    play.closing = true;
+    play.close(1000, DOWN);
+    assert_eq!(play.told(), ["closed client 1000", "disconnected client_close client"]);
 
     let mut play = Play::active();
     play.see(Sign::Nothing, DOWN);
