@@ -14,6 +14,7 @@ use line::{Cluster, Line, fails, get};
 use serde_json::Value;
 use shardlake_ingest::Receipt;
 use shardlake_queries::{Catalogue, Service};
+use shardlake_schema::Table;
 use shardlake_simulator::{LedgerSnapshot, Mix, Profile, Scenario, Traffic};
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, process::Command};
 
@@ -185,6 +186,8 @@ async fn the_metrics_of_a_cluster_please_promtool() {
     let traffic = Traffic { mix: Mix::Interactions, ..Traffic::of(Profile::Normal).unpaced().budget(20) };
     line.discord.traffic(&traffic).sent().await;
     line.until(20 * u64::from(SHARDS), "SELECT count() FROM interactions").await;
+    // They can be seen a moment before ClickHouse has acknowledged them.
+    cluster.landed(Table::Interactions, 20 * u64::from(SHARDS)).await;
 
     assert!(get(&format!("http://{address}/healthz")).await.contains("alive"));
     assert!(get(&format!("http://{address}/readyz")).await.contains("8 of 8"));

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use clickhouse::{Client, RowOwned, RowRead};
 use shardlake_embedded::{Clickhouse, Options, User};
 use shardlake_ingest::{Config, Observed, Receipt, Recorder, Shards};
-use shardlake_schema::migrate;
+use shardlake_schema::{Table, migrate};
 use shardlake_simulator::{Scenario, Simulator};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -141,6 +141,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Waits until the cluster's own book says that at least `least` rows of a table have landed.
+    pub async fn landed(&self, table: Table, least: u64) {
+        let landed = || self.recorder.accounts().iter().find(|account| account.table == table).unwrap().landed;
+        let deadline = Instant::now() + PATIENCE;
+        while landed() < least {
+            assert!(Instant::now() < deadline, "{} of {least} rows of {table} after {PATIENCE:?}", landed());
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Closes the shards, and drains.
     pub async fn stop(mut self) -> Receipt {
         self.stop.send_replace(true);
