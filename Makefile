@@ -36,6 +36,20 @@ test: engine prometheus systemd lint ## Runs everything that CI runs
 	cargo test --workspace --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
+# What its tests measured becomes a table, also if one of them fails. Smaller: make torture KILLS=20 FAULTS=20.
+KILLS := 200
+FAULTS := 2000
+MEASURED := $(CARGO_TARGET_DIR)/torture.jsonl
+
+.PHONY: torture
+torture: engine build ## Breaks processes and the network, long: an hour; results in tests/results/
+	cargo build --package shardlake-ingest --examples
+	@rm -f "$(MEASURED)"
+	@tortured=0; SHARDLAKE_RESULTS="$(MEASURED)" SHARDLAKE_KILLS=$(KILLS) SHARDLAKE_FAULTS=$(FAULTS) \
+		cargo test --package shardlake-ingest --no-fail-fast --test crash --test wire -- --test-threads=1 --nocapture \
+		|| tortured=$$?; \
+	node tests/results/torture.js "$(MEASURED)" && exit $$tortured
+
 .PHONY: build
 build: compiler ## Compiles the workspace
 	cargo build --workspace

@@ -4,6 +4,8 @@
 
 mod cluster;
 
+mod spool;
+
 mod queries;
 
 mod schema;
@@ -37,6 +39,9 @@ struct Arguments {
 enum Role {
     /// Run shards of a bot and record what they see.
     Cluster(Box<cluster::Options>),
+    /// Look into a cluster's spool, or empty it.
+    #[command(subcommand)]
+    Spool(spool::Command),
     /// Answer questions over HTTP.
     Queries(queries::Options),
     /// Bring ClickHouse to the schema of this build.
@@ -85,6 +90,7 @@ async fn run(role: Role) -> anyhow::Result<ExitCode> {
     }
     match role {
         Role::Cluster(options) => cluster::run(*options).await.context("cluster"),
+        Role::Spool(command) => spool::run(command).await.context("spool"),
         Role::Queries(options) => queries::run(options).await.context("queries"),
         Role::Schema(command) => schema::run(command).await.context("schema"),
         Role::Clickhouse(options) => clickhouse::run(options).await.context("clickhouse"),

@@ -1,17 +1,22 @@
 //! A frozen batch goes to ClickHouse until it has landed, or until it is known that it never can.
 //!
-//! A failed attempt says little: the rows may have landed before the connection broke. A deduplication token alone does
-//! not settle it either, because a server that crashed between recording the token and keeping the rows answers the retry
-//! with 200 and stores nothing. So an unknown outcome is settled by looking: once the attempt is gone from
-//! `system.processes`, ask for the batch. Absent: try again with a fresh token. Present: send the same bytes with the
-//! same token, which adds what is missing (rollups, `batches`) and nothing else.
+//! A failed attempt says little: the rows may have landed before the connection broke, or may land later, when what is
+//! under way arrives. So the same bytes go again with the same token, which adds what is missing and nothing else, however
+//! late the first attempt comes. But a token alone does not settle it: a server that crashed between recording the token
+//! and keeping the rows answers the retry with 200 and stores nothing. Nor does a server remember tokens for ever. So
+//! doubt is settled by looking, before and after a retry:
+//!
+//! - Is the batch there as a whole, raw rows and what the views made of them? Then it has landed, however long ago.
+//! - Is nothing there, and the server was started anew since the attempt? Then nothing is under way any more, and the token
+//!   may be spent: it goes again with a fresh one.
+//! - Was a retry answered 200, and yet nothing is there? Then too.
 
 use std::{sync::Arc, time::Duration};
 
 use clickhouse::{Client, Compression, error::Error as ClickhouseError};
 use rand::RngExt as _;
 use shardlake_schema::{
-    BatchId,
+    BatchId, TimeMs,
     answer::{self, Verdict},
 };
 use tokio::time::{Instant, sleep};
@@ -30,6 +35,10 @@ const SERVER_LIMIT_S: u64 = 45;
 const CLIENT_LIMIT: Duration = Duration::from_secs(SERVER_LIMIT_S + 15);
 /// What a look-up may take before the server counts as away.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
+
+/// A batch is given up after so many refusals of its content in a row. Not after the first: a body that was cut on its way
+/// is refused with the same words as one that is wrong.
+const REFUSALS: u32 = 5;
 
 /// First pause after a failure; doubles with each further one.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
@@ -80,33 +89,45 @@ impl Inserter {
     async fn land(&self, lent: &Lent) -> Landing {
         let batch = &lent.batch;
         let mut attempt = lent.attempt;
+        let mut retried = lent.doubtful;
         let mut failures: u32 = 0;
-        if lent.doubtful {
-            attempt = self.settle(batch, attempt, &mut failures).await;
-        }
+        let mut refusals: u32 = 0;
+        // When this attempt's token was first sent; of one that an earlier process may have sent, when it was sealed.
+        let age = Duration::from_millis(TimeMs::now().since_ms(batch.sealed_at).into());
+        let mut sent_at = if retried { Instant::now().checked_sub(age) } else { None };
         loop {
+            if retried {
+                let found = self.find(batch, &mut failures).await;
+                if found.is_whole(batch) {
+                    return Landing::Landed;
+                }
+                if found.rows == 0 && sent_at.is_none_or(|sent_at| found.uptime_s <= sent_at.elapsed().as_secs()) {
+                    attempt = self.next_attempt(attempt, &mut failures).await;
+                    sent_at = None;
+                }
+            }
             let started = Instant::now();
+            sent_at.get_or_insert(started);
             let outcome = self.attempt(batch, attempt, failures).await;
             let verdict = outcome.as_ref().err().map(answer::classify);
             self.metrics.attempted(verdict, batch, started.elapsed());
 
-            let Err(error) = outcome else { return Landing::Landed };
-            failures = failures.saturating_add(1);
-            self.spool.in_trouble();
-            match verdict {
-                Some(Verdict::Quarantine) => {
-                    tracing::error!(table = %batch.table, batch = batch.id.batch, rows = batch.rows, %error, "ClickHouse refuses a batch");
+            if let Err(error) = &outcome {
+                retried = true;
+                failures = failures.saturating_add(1);
+                refusals = if verdict == Some(Verdict::Quarantine) { refusals + 1 } else { 0 };
+                self.spool.in_trouble();
+                complain(batch, verdict, failures, error);
+                if refusals == REFUSALS {
                     return Landing::Refused;
                 }
-                Some(Verdict::Stop) if failures == 1 => {
-                    tracing::error!(table = %batch.table, %error, "ClickHouse takes nothing for this table until its settings are mended; batches wait");
-                }
-                _ if failures == 1 => {
-                    tracing::warn!(table = %batch.table, batch = batch.id.batch, %error, "insert failed, it will be tried again");
-                }
-                _ => tracing::debug!(table = %batch.table, failures, %error, "insert failed again"),
+                sleep(backoff(failures)).await;
+            } else if !retried || self.find(batch, &mut failures).await.rows > 0 {
+                return Landing::Landed;
+            } else {
+                attempt = self.next_attempt(attempt, &mut failures).await;
+                sent_at = None;
             }
-            attempt = self.settle(batch, attempt, &mut failures).await;
         }
     }
 
@@ -126,47 +147,86 @@ impl Inserter {
         insert.end().await
     }
 
-    /// When the outcome of earlier attempts is not known: waits, looks, and returns the number of the next attempt, which is
-    /// the same one if the batch is there. `failures` grows with each look that does not settle it.
-    async fn settle(&self, batch: &Frozen, attempt: u32, failures: &mut u32) -> u32 {
+    /// Looks for a batch until there is an answer. `failures` grows with each look that fails.
+    async fn find(&self, batch: &Frozen, failures: &mut u32) -> Found {
         loop {
-            sleep(backoff(*failures)).await;
             match self.look(batch).await {
-                Ok(Found::Running) => {} // its outcome is still open
-                Ok(Found::Present) => return attempt,
-                Ok(Found::Absent) => match self.spool.attempt(attempt.saturating_add(1)) {
-                    Ok(()) => return attempt.saturating_add(1),
-                    Err(error) => tracing::warn!(%error, "the spool's ledger cannot be written, the batch waits"),
-                },
+                Ok(found) => return found,
                 Err(error) => tracing::debug!(table = %batch.table, %error, "cannot look for a batch yet"),
             }
             *failures = failures.saturating_add(1);
+            sleep(backoff(*failures)).await;
         }
+    }
+
+    /// The number of a fresh attempt, once the spool knows that it will be used.
+    async fn next_attempt(&self, attempt: u32, failures: &mut u32) -> u32 {
+        let next = attempt.saturating_add(1);
+        while let Err(error) = self.spool.attempt(next) {
+            tracing::warn!(%error, "the spool's ledger cannot be written, the batch waits");
+            *failures = failures.saturating_add(1);
+            sleep(backoff(*failures)).await;
+        }
+        next
     }
 
     async fn look(&self, batch: &Frozen) -> Result<Found, ClickhouseError> {
         let client = self.client.clone().with_setting("max_execution_time", LOOK_LIMIT.as_secs().to_string());
-        let running = client
-            .query_raw("SELECT count() FROM system.processes WHERE startsWith(query_id, {prefix:String})")
-            .param("prefix", query_prefix(batch))
-            .fetch_one::<u64>();
-        if within_limit(running).await? > 0 {
-            return Ok(Found::Running);
-        }
+        let table = batch.table;
+        let this = "cluster = {cluster:String} AND boot = {boot:UInt64} AND batch = {batch:UInt64}";
         let sql = format!(
-            "SELECT count() FROM {} WHERE cluster = {{cluster:String}} AND boot = {{boot:UInt64}} AND batch = {{batch:UInt64}} \
-             AND time BETWEEN fromUnixTimestamp64Milli({{first:Int64}}) AND fromUnixTimestamp64Milli({{last:Int64}})",
-            batch.table
+            "SELECT (SELECT count() FROM {table} WHERE {this} \
+             AND time BETWEEN fromUnixTimestamp64Milli({{first:Int64}}) AND fromUnixTimestamp64Milli({{last:Int64}})), \
+             (SELECT sum(rows) FROM batches WHERE {this} AND table = '{table}'), toUInt64(uptime())"
         );
-        let rows = client
+        let found = client
             .query_raw(&sql)
             .param("cluster", batch.id.cluster.as_str())
             .param("boot", batch.id.boot)
             .param("batch", batch.id.batch)
             .param("first", batch.first_time.0)
             .param("last", batch.last_time.0)
-            .fetch_one::<u64>();
-        Ok(if within_limit(rows).await? > 0 { Found::Present } else { Found::Absent })
+            .fetch_one::<(Option<u64>, Option<u64>, u64)>();
+        let found = tokio::time::timeout(LOOK_LIMIT, found).await.unwrap_or(Err(ClickhouseError::TimedOut));
+        found.map(|(rows, counted, uptime_s)| Found {
+            rows: rows.unwrap_or(0),
+            counted: counted.unwrap_or(0),
+            uptime_s,
+        })
+    }
+}
+
+/// What a look shows of a batch.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    /// Rows in the raw table.
+    rows: u64,
+    /// Rows that the materialized view counted.
+    counted: u64,
+    /// How long the server has been running, in seconds, rounded down.
+    uptime_s: u64,
+}
+
+impl Found {
+    fn is_whole(self, batch: &Frozen) -> bool {
+        self.rows == batch.rows && self.counted == batch.rows
+    }
+}
+
+/// Says once that a batch is in trouble.
+fn complain(batch: &Frozen, verdict: Option<Verdict>, failures: u32, error: &ClickhouseError) {
+    let (table, sequence, rows) = (batch.table, batch.id.batch, batch.rows);
+    match verdict {
+        Some(Verdict::Quarantine) => {
+            tracing::error!(%table, batch = sequence, rows, %error, "ClickHouse refuses the content of a batch");
+        }
+        Some(Verdict::Stop) if failures == 1 => {
+            tracing::error!(%table, %error, "ClickHouse takes nothing for this table until its settings are mended; batches wait");
+        }
+        _ if failures == 1 => {
+            tracing::warn!(%table, batch = sequence, %error, "insert failed, it will be tried again");
+        }
+        _ => tracing::debug!(%table, failures, %error, "insert failed again"),
     }
 }
 
@@ -180,17 +240,6 @@ fn query_prefix(batch: &Frozen) -> String {
 enum Landing {
     Landed,
     Refused,
-}
-
-/// What a look at the server shows of an attempt.
-enum Found {
-    Running,
-    Present,
-    Absent,
-}
-
-async fn within_limit<T>(answer: impl Future<Output = Result<T, ClickhouseError>>) -> Result<T, ClickhouseError> {
-    tokio::time::timeout(LOOK_LIMIT, answer).await.unwrap_or(Err(ClickhouseError::TimedOut))
 }
 
 /// Full jitter: anything between zero and the doubled pause, so that a fleet that failed together does not come back

@@ -15,16 +15,16 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, Read as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
-use shardlake_schema::Row;
+use shardlake_schema::{Row, Table};
 
 const MAGIC: &[u8; 8] = b"SHRDROWS";
 const VERSION: u32 = 1;
@@ -43,8 +43,8 @@ pub(crate) struct Journal {
     /// Begins the names of this process's files.
     prefix: String,
     state: Mutex<State>,
-    /// Rows that could not be written: they are in memory only, as without a journal.
-    pub(crate) failed: AtomicU64,
+    /// Rows of all journals that could not be written: they are in memory only, as without a journal.
+    failed: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -57,12 +57,12 @@ struct State {
 }
 
 impl Journal {
-    pub(crate) fn new<R: Row>(spool: &Path, boot: u64) -> io::Result<Self> {
+    pub(crate) fn new<R: Row>(spool: &Path, boot: u64, failed: Arc<AtomicU64>) -> io::Result<Self> {
         let directory = spool.join("journal");
         fs::create_dir_all(&directory)?;
         let state = State { number: 0, file: None, bytes: 0, record: Vec::new() };
         let prefix = format!("{}-{boot}-", R::TABLE);
-        Ok(Self { directory, prefix, state: Mutex::new(state), failed: AtomicU64::new(0) })
+        Ok(Self { directory, prefix, state: Mutex::new(state), failed })
     }
 
     /// Writes a row, and runs `queue` before any other row can be written: the queue holds rows in the journal's order.
@@ -89,7 +89,8 @@ impl Journal {
 
         if state.file.is_none() {
             let path = self.directory.join(self.name(state.number));
-            let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+            // What is there under this name is a file of ours whose header found no room.
+            let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
             file.write_all_at(&header(), 0)?;
             (state.file, state.bytes) = (Some(file), HEADER_BYTES as u64);
         }
@@ -139,8 +140,7 @@ pub(crate) fn left_behind<R: Row>(spool: &Path) -> io::Result<Vec<Left>> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let ours = name.strip_suffix(".rows").and_then(|stem| stem.split_once('-'));
-        if ours.is_some_and(|(table, _)| table == R::TABLE.name()) {
+        if identify(&name).is_some_and(|(table, _)| table == R::TABLE) {
             left.push(Left { name, path: entry.path() });
         }
     }
@@ -148,14 +148,35 @@ pub(crate) fn left_behind<R: Row>(spool: &Path) -> io::Result<Vec<Left>> {
     Ok(left)
 }
 
+/// The table and the boot in a file's name, if it is one of ours.
+pub(crate) fn identify(name: &str) -> Option<(Table, u64)> {
+    let (table, rest) = name.strip_suffix(".rows")?.split_once('-')?;
+    let (boot, _) = rest.split_once('-')?;
+    let table = Table::ALL.into_iter().find(|known| known.name() == table)?;
+    Some((table, boot.parse().ok()?))
+}
+
+/// A file's bytes; of one that is longer than any of ours, as many as the longest has.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 impl Left {
     /// Its rows, up to its end or the first that is damaged; and whether there was damage.
     pub(crate) fn rows<R: Row>(&self) -> (Vec<R>, bool) {
-        let bytes = match fs::metadata(&self.path) {
-            Ok(metadata) if metadata.len() <= MAX_FILE_BYTES => fs::read(&self.path).unwrap_or_default(),
-            _ => Vec::new(),
-        };
-        parse(&bytes)
+        match read(&self.path) {
+            Ok(bytes) => {
+                let mut rows = Vec::new();
+                let damage = each_row(&bytes, |row| rows.push(row));
+                (rows, damage.is_some())
+            }
+            Err(error) => {
+                tracing::error!(file = self.name, %error, "a journal cannot be read");
+                (Vec::new(), true)
+            }
+        }
     }
 
     /// Its rows are in the spool now.
@@ -195,16 +216,19 @@ fn checksum(length: [u8; 4], row: &[u8]) -> u32 {
     crc.finalize()
 }
 
-/// The rows of a file, and whether it ends in damage. A torn last row is what a kill leaves; it was never acknowledged.
-pub(crate) fn parse<R: Row>(bytes: &[u8]) -> (Vec<R>, bool) {
-    let mut rows = Vec::new();
-    let Some(mut rest) = bytes.strip_prefix(&header()) else { return (rows, !bytes.is_empty()) };
+/// Hands over the rows of a file one by one; returns where they end if that is not the end of the file. A torn last row
+/// is what a kill leaves; it was never acknowledged.
+pub(crate) fn each_row<R: Row>(bytes: &[u8], mut use_row: impl FnMut(R)) -> Option<usize> {
+    if bytes.is_empty() {
+        return None; // a kill came before the header
+    }
+    let Some(mut rest) = bytes.strip_prefix(&header()) else { return Some(0) };
     while !rest.is_empty() {
-        let Some((row, after)) = parse_row(rest) else { return (rows, true) };
-        rows.push(row);
+        let Some((row, after)) = parse_row(rest) else { return Some(bytes.len() - rest.len()) };
+        use_row(row);
         rest = after;
     }
-    (rows, false)
+    None
 }
 
 fn parse_row<R: Row>(bytes: &[u8]) -> Option<(R, &[u8])> {

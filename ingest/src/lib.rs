@@ -62,12 +62,15 @@ mod error;
 
 mod shutdown;
 
+mod replay;
+
 pub use account::{Account, DropReason};
 pub use config::{BatchLimits, Clickhouse, Config, Interactions, Journal, Secret, Shards, Spool, WhenFull};
 pub use error::Error;
 pub use exporter::DEFAULT_PORT as DEFAULT_METRICS_PORT;
 pub use observe::Observed;
 pub use recorder::Recorder;
+pub use replay::Replay;
 pub use shutdown::Receipt;
-pub use spool::SpoolError;
+pub use spool::{SpoolError, inspect};
 pub use track::Timer;

@@ -154,7 +154,7 @@ impl Recorder {
     }
 }
 
-fn check(config: &Config) -> Result<(), Error> {
+pub(crate) fn check(config: &Config) -> Result<(), Error> {
     let refuse = |setting, value: String, expected| Err(Error::Setting { setting, value, expected });
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if config.cluster.is_empty() || config.cluster.len() > 100 || !config.cluster.chars().all(plain) {
@@ -191,7 +191,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn new(config: Config) -> Result<Self, Error> {
+    pub(crate) fn new(config: Config) -> Result<Self, Error> {
         let started_at = TimeMs::now();
         let metrics = Metrics::new(&config)?;
         let (cluster, boot) = (Name::from(config.cluster.clone()), boot_id(started_at));

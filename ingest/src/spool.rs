@@ -15,6 +15,9 @@ mod ledger;
 
 mod segment;
 
+// Beside the line: for the person on call.
+pub mod inspect;
+
 use std::{
     collections::VecDeque,
     io,
@@ -336,6 +339,11 @@ impl Spool {
         self.note_oldest(&batches);
     }
 
+    /// The directory that all tables share, if there is one.
+    pub(crate) fn disk(&self) -> Option<&Disk> {
+        self.disk.as_deref()
+    }
+
     /// When the oldest batch here was sealed.
     pub(crate) fn oldest_sealed_at(&self) -> Option<TimeMs> {
         match self.oldest_sealed_ms.load(Relaxed) {
@@ -380,3 +388,12 @@ fn head_of(batch: &Frozen) -> Head {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
+mod model;
+
+#[cfg(test)]
+mod full;

@@ -186,7 +186,10 @@ fn gateway(catalogue: &Catalogue) -> Vec<Panel> {
 
 fn pipeline(catalogue: &Catalogue) -> Vec<Panel> {
     let freshness = all(catalogue, "pipeline/freshness").table("Freshness");
-    vec![colored(colored(freshness, "behind_ms", BEHIND_MS), "rows_dropped", ANY)]
+    vec![
+        colored(colored(freshness, "behind_ms", BEHIND_MS), "rows_dropped", ANY),
+        colored(all(catalogue, "pipeline/completeness").table("Missing batches"), "missing", ANY),
+    ]
 }
 
 /// Buckets that add up to a total.

@@ -23,7 +23,8 @@ const MOMENTS: &str = "
         toDateTime64({now}, 3, 'UTC') - age AS at
      FROM numbers(2160 + 696))";
 
-/// Rows of every table. Shards come and go every two minutes; the cluster `it's` died three minutes ago.
+/// Rows of every table. Shards come and go every two minutes; the cluster `it's` died three minutes ago; of every cluster
+/// the batch before the last is missing.
 const ROWS: &[&str] = &[
     "INSERT INTO interactions (cluster, boot, batch, time, created_at, interaction_id, shard, guild_id, user_key, type, command, outcome, error_type, response_ms, duration_ms, locale, context)
      SELECT cluster, 1, 1, at, at - 0.2, id, id % 4, id % 50, id % 500, 'application_command', concat('command ', toString(id % 7)), if(id % 30 = 7, 'error', 'success'), if(id % 30 = 7, 'Timeout', ''), 50 + id % 400, 60 + id % 900, 'en-GB', 'guild' FROM {moments}",
@@ -35,6 +36,8 @@ const ROWS: &[&str] = &[
      SELECT cluster, 1, 1, at, 'discord_shard_latency_seconds', 'gauge', map('shard', toString(arrayJoin(range(4)))), 0.03 + (id % 10) / 1000 FROM {moments}",
     "INSERT INTO processes (cluster, boot, batch, time, last_seen_at, stopped_at, stop_reason, host, pid, version, shard_first, shard_count, shards_total, metrics_address, rows_observed, rows_landed, rows_spooled, rows_dropped)
      SELECT cluster, 1, 1, toDateTime64({now}, 3, 'UTC') - 2000000, toDateTime64({now}, 3, 'UTC') - if(cluster = 'it\\'s', 180, 10), 0, '', 'host', 1, '0.1.0', 0, 4, 12, '127.0.0.1:9191', 1000, 990, 7, 3 FROM {moments} WHERE id = 0",
+    "INSERT INTO batches (cluster, boot, table, batch, rows, first_time, last_time, landed_at)
+     SELECT cluster, 1, 'shard_events', 3, 1, at, at, at FROM {moments} WHERE id = 0",
 ];
 
 pub(crate) struct Lake {

@@ -38,9 +38,10 @@ pub(crate) fn dashboard() -> Value {
             Row { title: "Commands", panels: bot::commands() },
             Row { title: "Processes", panels: bot::processes() },
             Row {
-                title: "Pipeline: the law, observed = landed + spooled + in memory + dropped",
+                title: "Pipeline: the law, observed + recovered = landed + spooled + in memory + dropped",
                 panels: pipeline::law(),
             },
+            Row { title: "Pipeline: the spool's directory", panels: pipeline::spool() },
             Row { title: "Pipeline: inserts", panels: pipeline::inserts() },
             Row { title: "Answers: the query service, for all clusters", panels: pipeline::answers() },
         ],

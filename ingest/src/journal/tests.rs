@@ -8,6 +8,12 @@ fn row(time: i64) -> Sample {
     Sample { time: TimeMs(time), name: "up".into(), kind: "gauge".into(), labels: Labels::default(), value: 1.0 }
 }
 
+fn parse(bytes: &[u8]) -> (Vec<Sample>, Option<usize>) {
+    let mut rows = Vec::new();
+    let damage = each_row(bytes, |row| rows.push(row));
+    (rows, damage)
+}
+
 fn times(rows: &[Sample]) -> Vec<i64> {
     rows.iter().map(|row| row.time.0).collect()
 }
@@ -15,7 +21,7 @@ fn times(rows: &[Sample]) -> Vec<i64> {
 #[test]
 fn rows_outlive_the_process_file_by_file() {
     let spool = tempfile::tempdir().unwrap();
-    let journal = Journal::new::<Sample>(spool.path(), 7).unwrap();
+    let journal = Journal::new::<Sample>(spool.path(), 7, Arc::default()).unwrap();
     let queued = Mutex::new(Vec::new());
     for time in 1..=3 {
         journal.append(row(time), |row| queued.lock().unwrap().push(row));
@@ -36,7 +42,7 @@ fn rows_outlive_the_process_file_by_file() {
 #[test]
 fn a_file_cut_or_damaged_anywhere_yields_the_rows_before() {
     let spool = tempfile::tempdir().unwrap();
-    let journal = Journal::new::<Sample>(spool.path(), 7).unwrap();
+    let journal = Journal::new::<Sample>(spool.path(), 7, Arc::default()).unwrap();
     for time in 1..=3 {
         journal.append(row(time), |_| {});
     }
@@ -44,15 +50,17 @@ fn a_file_cut_or_damaged_anywhere_yields_the_rows_before() {
     let record = (whole.len() - HEADER_BYTES) / 3;
     for position in 0..whole.len() {
         let expected = position.saturating_sub(HEADER_BYTES) / record;
-        let (rows, damaged) = parse::<Sample>(&whole[..position]);
+        let (rows, damaged) = parse(&whole[..position]);
         assert_eq!(rows.len(), expected, "cut to {position}");
         let whole_records =
             position == 0 || (position >= HEADER_BYTES && (position - HEADER_BYTES).is_multiple_of(record));
-        assert_eq!(damaged, !whole_records, "cut to {position}");
+        let last_whole = if position < HEADER_BYTES { 0 } else { HEADER_BYTES + expected * record };
+        assert_eq!(damaged, (!whole_records).then_some(last_whole), "cut to {position}");
 
         let mut flipped = whole.clone();
         flipped[position] ^= 0x20;
-        let (rows, damaged) = parse::<Sample>(&flipped);
-        assert_eq!((rows.len(), damaged), (expected, true), "byte {position}");
+        let (rows, damaged) = parse(&flipped);
+        let last_whole = if position < HEADER_BYTES { 0 } else { HEADER_BYTES + expected * record };
+        assert_eq!((rows.len(), damaged), (expected, Some(last_whole)), "byte {position}");
     }
 }

@@ -25,11 +25,15 @@ pub(super) struct Live {
     guilds: Gauge,
     uptime_seconds: Gauge,
     rows_observed: IntCounterVec,
+    rows_recovered: IntCounterVec,
     rows_landed: IntCounterVec,
     rows_dropped: IntCounterVec,
     rows_in_memory: GaugeVec,
     rows_spooled: GaugeVec,
     oldest_unlanded_seconds: GaugeVec,
+    spool_bytes: Gauge,
+    spool_quarantined: IntCounter,
+    journal_failures: IntCounter,
     names_refused: IntCounterVec,
     history_dropped: IntCounter,
 }
@@ -57,6 +61,11 @@ impl Live {
             guilds: Gauge::new("discord_guilds", "Guilds on the shards of this cluster, unavailable ones included")?,
             uptime_seconds: Gauge::new("discord_uptime_seconds", "Time since the recorder started")?,
             rows_observed: counter("shardlake_rows_observed_total", "Rows recorded, kept or not", &["table"])?,
+            rows_recovered: counter(
+                "shardlake_rows_recovered_total",
+                "Rows that an earlier process had left in the spool",
+                &["table"],
+            )?,
             rows_landed: counter("shardlake_rows_landed_total", "Rows acknowledged by ClickHouse", &["table"])?,
             rows_dropped: counter("shardlake_rows_dropped_total", "Rows dropped, by reason", &["table", "reason"])?,
             rows_in_memory: gauge("shardlake_rows_in_memory", "Rows in the queue and the open batch", &["table"])?,
@@ -70,6 +79,15 @@ impl Live {
                 "Age of the oldest sealed batch that has not landed; 0: none waits",
                 &["table"],
             )?,
+            spool_bytes: Gauge::new("shardlake_spool_bytes", "Bytes of batches in the spool's directory")?,
+            spool_quarantined: IntCounter::new(
+                "shardlake_spool_quarantined_total",
+                "Files set aside in the spool's quarantine: damaged ones, and batches that ClickHouse refused",
+            )?,
+            journal_failures: IntCounter::new(
+                "shardlake_journal_failures_total",
+                "Rows that the journal could not write: a kill of the process would lose them",
+            )?,
             names_refused: counter(
                 "shardlake_names_refused_total",
                 "Names cut or replaced by (other), by kind",
@@ -82,7 +100,7 @@ impl Live {
         })
     }
 
-    fn collectors(&self) -> [&dyn Collector; 15] {
+    fn collectors(&self) -> [&dyn Collector; 19] {
         [
             &self.shard_latency_seconds,
             &self.shard_up,
@@ -92,11 +110,15 @@ impl Live {
             &self.guilds,
             &self.uptime_seconds,
             &self.rows_observed,
+            &self.rows_recovered,
             &self.rows_landed,
             &self.rows_dropped,
             &self.rows_in_memory,
             &self.rows_spooled,
             &self.oldest_unlanded_seconds,
+            &self.spool_bytes,
+            &self.spool_quarantined,
+            &self.journal_failures,
             &self.names_refused,
             &self.history_dropped,
         ]
@@ -132,6 +154,7 @@ impl Live {
             let account = lane.book.account();
             let table = [account.table.name()];
             raise(&self.rows_observed.with_label_values(&table), account.observed);
+            raise(&self.rows_recovered.with_label_values(&table), account.recovered);
             raise(&self.rows_landed.with_label_values(&table), account.landed);
             for (reason, rows) in account.dropped {
                 raise(&self.rows_dropped.with_label_values(&[table[0], reason.as_str()]), rows);
@@ -143,6 +166,12 @@ impl Live {
             self.oldest_unlanded_seconds.with_label_values(&table).set(f64::from(age_ms) / 1000.0);
         }
         raise(&self.history_dropped, all_dropped);
+        // All lanes share one directory.
+        if let Some(disk) = shared.lanes.all()[0].spool.disk() {
+            self.spool_bytes.set(disk.bytes() as f64);
+            raise(&self.spool_quarantined, disk.quarantined.load(Relaxed));
+            raise(&self.journal_failures, disk.journal_failed.load(Relaxed));
+        }
         for names in shared.names.all() {
             let refused = names.refused.load(Relaxed);
             raise(&self.names_refused.with_label_values(&[names.kind]), refused);

@@ -45,7 +45,8 @@ impl<'a> Opening<'a> {
         let journals = journal::left_behind::<R>(self.directory).map_err(|source| self.io_error(source))?;
         let journal = match self.config.spool.journal {
             config::Journal::Always => {
-                Some(Journal::new::<R>(self.directory, self.boot).map_err(|source| self.io_error(source))?)
+                let journal = Journal::new::<R>(self.directory, self.boot, Arc::clone(&self.disk.journal_failed));
+                Some(journal.map_err(|source| self.io_error(source))?)
             }
             config::Journal::Off | config::Journal::Spill => None,
         };
@@ -103,7 +104,12 @@ impl<'a> Opening<'a> {
                 }
             }
         }
-        if damaged { left.set_aside(self.directory) } else { left.remove() }
+        if damaged {
+            left.set_aside(self.directory);
+            self.disk.quarantined.fetch_add(1, Relaxed);
+        } else {
+            left.remove();
+        }
     }
 
     fn io_error(&self, source: io::Error) -> SpoolError {

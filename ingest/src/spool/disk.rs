@@ -18,20 +18,22 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read as _, Write as _},
+    io::{self, ErrorKind, Read as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use rustix::fs::{FlockOperation, flock, statvfs};
 
 use super::{
-    ledger::{self, Decision, Place},
+    ledger::{Decision, Ledger, Place},
     recovery::{Recovered, Recovery},
     segment::{self, Head},
 };
@@ -40,8 +42,10 @@ use super::{
 const SEGMENT_BYTES: u64 = 4 << 20;
 /// Free space that is left to others on the same file system. A bot that fills the last block takes its host down.
 const LEAVE_FREE_BYTES: u64 = 64 << 20;
-/// The ledger is rewritten once it is this large: 32,768 decisions.
+/// The ledger is not written anew before it is this large: 32,768 decisions.
 const LEDGER_BYTES: u64 = 1 << 20;
+/// Who only looks (inspect.rs) takes the lock for some microseconds; who finds it taken tries again for so long.
+const LOCK_PATIENCE: Duration = Duration::from_millis(5);
 /// Longest file that recovery reads: one segment that was closed by one very large batch.
 const MAX_FILE_BYTES: u64 = SEGMENT_BYTES + segment::MAX_BODY_BYTES as u64 + 4096;
 
@@ -74,26 +78,37 @@ pub(crate) enum WriteError {
     Failed(#[source] io::Error),
 }
 
+/// What a directory may hold, and how, in bytes. See the constants for the reasons.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) budget: u64,
+    pub(super) segment: u64,
+    /// 0: free space is not watched.
+    pub(super) leave_free: u64,
+    pub(super) ledger: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Disk {
     directory: PathBuf,
-    budget_bytes: u64,
+    limits: Limits,
     state: Mutex<State>,
     /// Bytes in segments, for the gauge.
     bytes: AtomicU64,
+    /// Files, or ends of files, that were set aside since this process opened the directory.
+    pub(crate) quarantined: AtomicU64,
+    /// By the journals of all tables: rows that they could not write.
+    pub(crate) journal_failed: Arc<AtomicU64>,
     _lock: File,
 }
 
 #[derive(Debug)]
 struct State {
-    ledger: File,
-    ledger_bytes: u64,
+    ledger: Ledger,
     /// The segment that is appended to.
     open: Option<Open>,
     next_segment: u64,
     segments: BTreeMap<u64, Segment>,
-    /// Attempts above 0 of batches that are not settled: what a rewritten ledger must keep.
-    attempts: BTreeMap<Place, u32>,
 }
 
 #[derive(Debug)]
@@ -111,6 +126,12 @@ pub(super) struct Segment {
 impl Disk {
     /// Opens a directory, made if it is missing, and reads what an earlier process left there.
     pub(crate) fn open(directory: &Path, budget_bytes: u64) -> Result<(Self, Recovered), SpoolError> {
+        let limits =
+            Limits { budget: budget_bytes, segment: SEGMENT_BYTES, leave_free: LEAVE_FREE_BYTES, ledger: LEDGER_BYTES };
+        Self::open_within(directory, limits)
+    }
+
+    pub(super) fn open_within(directory: &Path, limits: Limits) -> Result<(Self, Recovered), SpoolError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| SpoolError::Io { path, source }
@@ -118,19 +139,17 @@ impl Disk {
         fs::create_dir_all(directory.join("quarantine")).map_err(failed(directory))?;
         let lock = lock(directory)?;
 
-        let ledger_path = directory.join("ledger");
-        let Recovery { recovered, segments, next_segment, .. } = Recovery::run(directory).map_err(failed(directory))?;
-
-        let attempts = recovered.batches.iter().filter(|stored| stored.attempt > 0);
-        let attempts: BTreeMap<_, _> = attempts.map(|stored| (stored.place, stored.attempt)).collect();
-        let (ledger, ledger_bytes) = rewrite_ledger(directory, &attempts).map_err(failed(&ledger_path))?;
+        let recovery = Recovery::run(directory).map_err(failed(directory))?;
+        let Recovery { recovered, segments, next_segment, decisions, .. } = recovery;
+        let ledger = Ledger::begin(directory, decisions, limits.ledger).map_err(failed(directory))?;
         let bytes = segments.values().map(|segment: &Segment| segment.bytes).sum();
-        let state = State { ledger, ledger_bytes, open: None, next_segment, segments, attempts };
         let disk = Self {
             directory: directory.to_owned(),
-            budget_bytes,
-            state: Mutex::new(state),
+            limits,
+            state: Mutex::new(State { ledger, open: None, next_segment, segments }),
             bytes: AtomicU64::new(bytes),
+            quarantined: AtomicU64::new(recovered.quarantined),
+            journal_failed: Arc::default(),
             _lock: lock,
         };
         Ok((disk, recovered))
@@ -164,7 +183,7 @@ impl Disk {
         let segment = state.segments.entry(id).or_default();
         segment.bytes += length;
         segment.unsettled += 1;
-        if segment.bytes >= SEGMENT_BYTES {
+        if segment.bytes >= self.limits.segment {
             state.open = None;
         }
         self.bytes.fetch_add(length, Relaxed);
@@ -172,8 +191,12 @@ impl Disk {
     }
 
     fn check_room(&self, length: u64) -> Result<(), WriteError> {
-        let free = statvfs(&self.directory).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-        let fits = self.bytes() + length <= self.budget_bytes && free.saturating_sub(length) >= LEAVE_FREE_BYTES;
+        let Limits { budget, leave_free, .. } = self.limits;
+        let leaves_room = || {
+            let free = statvfs(&self.directory).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+            free >= length.saturating_add(leave_free)
+        };
+        let fits = self.bytes().saturating_add(length) <= budget && (leave_free == 0 || leaves_room());
         if fits { Ok(()) } else { Err(WriteError::Full) }
     }
 
@@ -183,9 +206,12 @@ impl Disk {
         }
         let id = state.next_segment;
         let path = segment_path(&self.directory, id);
-        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         state.next_segment += 1;
-        file.write_all_at(&segment::header(), 0)?;
+        if let Err(error) = file.write_all_at(&segment::header(), 0) {
+            let _ = fs::remove_file(&path); // on a full disk every batch would leave an empty file
+            return Err(error);
+        }
         state.segments.insert(id, Segment { bytes: segment::HEADER_BYTES as u64, unsettled: 0 });
         self.bytes.fetch_add(segment::HEADER_BYTES as u64, Relaxed);
         state.open = Some(Open { id, file });
@@ -194,55 +220,44 @@ impl Disk {
 
     /// Reads a batch back: `length` is that of its whole record.
     pub(crate) fn read(&self, place: Place, length: usize) -> io::Result<Bytes> {
-        let mut bytes = vec![0; length];
-        let file = File::open(segment_path(&self.directory, place.segment))?;
-        file.read_exact_at(&mut bytes, place.offset)?;
-        let record = segment::record_at(&bytes, 0).map_err(|damage| io::Error::new(ErrorKind::InvalidData, damage))?;
-        let body_bytes = record.body.len();
-        Ok(Bytes::from(bytes).slice(length - body_bytes..))
+        read_body(&self.directory, place, length)
     }
 
     /// From now on the batch is sent with this attempt number.
     pub(crate) fn attempt(&self, place: Place, attempt: u32) -> io::Result<()> {
-        let mut state = self.lock();
-        state.attempts.insert(place, attempt);
-        self.decide(&mut state, place, Decision::Attempt(attempt))
+        self.lock().ledger.decide(place, Decision::Attempt(attempt))
     }
 
     /// The batch is settled; its segment goes if it was the last one there.
     pub(crate) fn settle(&self, place: Place) -> io::Result<()> {
         let mut state = self.lock();
-        state.attempts.remove(&place);
-        self.decide(&mut state, place, Decision::Settled)?;
-        let Some(segment) = state.segments.get_mut(&place.segment) else { return Ok(()) };
+        let noted = state.ledger.decide(place, Decision::Settled);
+        let Some(segment) = state.segments.get_mut(&place.segment) else { return noted };
         segment.unsettled = segment.unsettled.saturating_sub(1);
-        if segment.unsettled == 0 {
-            self.bytes.fetch_sub(segment.bytes, Relaxed);
-            state.segments.remove(&place.segment);
-            if state.open.as_ref().is_some_and(|open| open.id == place.segment) {
-                state.open = None;
-            }
-            fs::remove_file(segment_path(&self.directory, place.segment))?;
+        if segment.unsettled > 0 {
+            return noted;
         }
+        // Whether it was noted or not: what is gone does not come back, and a full disk needs the room.
+        if state.open.as_ref().is_some_and(|open| open.id == place.segment) {
+            state.open = None;
+        }
+        remove_if_there(&segment_path(&self.directory, place.segment))?;
+        if let Some(segment) = state.segments.remove(&place.segment) {
+            self.bytes.fetch_sub(segment.bytes, Relaxed);
+        }
+        state.ledger.forget(place.segment);
         Ok(())
     }
 
     /// Keeps a refused batch where a person can look at it: an Arrow stream in an LZ4 frame.
     pub(crate) fn quarantine(&self, head: &Head, body: &[u8]) -> io::Result<PathBuf> {
-        let name = format!("{}-{}-{}-{}.arrows.lz4", head.cluster, head.boot, head.table, head.batch);
-        let path = self.directory.join("quarantine").join(name);
-        fs::write(&path, body)?;
-        Ok(path)
-    }
-
-    fn decide(&self, state: &mut State, place: Place, decision: Decision) -> io::Result<()> {
-        if state.ledger_bytes >= LEDGER_BYTES {
-            let (ledger, bytes) = rewrite_ledger(&self.directory, &state.attempts)?;
-            (state.ledger, state.ledger_bytes) = (ledger, bytes);
+        let path = self.directory.join("quarantine").join(format!("{}.arrows.lz4", head.file_stem()));
+        if let Err(error) = fs::write(&path, body) {
+            let _ = fs::remove_file(&path); // half of it helps nobody, and the disk may be full
+            return Err(error);
         }
-        state.ledger.write_all_at(&ledger::record(place, decision), state.ledger_bytes)?;
-        state.ledger_bytes += ledger::RECORD_BYTES as u64;
-        Ok(())
+        self.quarantined.fetch_add(1, Relaxed);
+        Ok(path)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -254,24 +269,29 @@ fn lock(directory: &Path) -> Result<File, SpoolError> {
     let path = directory.join("lock");
     let failed = |source| SpoolError::Io { path: path.clone(), source };
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(SpoolError::InUse { directory: directory.to_owned() }),
-        Err(errno) => Err(failed(errno.into())),
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => thread::yield_now(),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(SpoolError::InUse { directory: directory.to_owned() }),
+            Err(errno) => return Err(failed(errno.into())),
+        }
     }
 }
 
-/// Writes a ledger that holds only what still matters, beside the old one, and puts it in its place.
-fn rewrite_ledger(directory: &Path, attempts: &BTreeMap<Place, u32>) -> io::Result<(File, u64)> {
-    let (path, beside) = (directory.join("ledger"), directory.join("ledger.new"));
-    let mut bytes = Vec::with_capacity(attempts.len() * ledger::RECORD_BYTES);
-    for (place, attempt) in attempts {
-        bytes.extend_from_slice(&ledger::record(*place, Decision::Attempt(*attempt)));
-    }
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&beside)?;
-    file.write_all(&bytes)?;
-    fs::rename(&beside, &path)?;
-    Ok((file, bytes.len() as u64))
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    fs::remove_file(path).or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+/// Reads a batch: `length` is that of its whole record.
+pub(super) fn read_body(directory: &Path, place: Place, length: usize) -> io::Result<Bytes> {
+    let mut bytes = vec![0; length];
+    let file = File::open(segment_path(directory, place.segment))?;
+    file.read_exact_at(&mut bytes, place.offset)?;
+    let record = segment::record_at(&bytes, 0).map_err(|damage| io::Error::new(ErrorKind::InvalidData, damage))?;
+    let body_bytes = record.body.len();
+    Ok(Bytes::from(bytes).slice(length - body_bytes..))
 }
 
 pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {

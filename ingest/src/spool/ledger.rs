@@ -4,13 +4,21 @@
 //! record   segment u64  offset u64  verdict u8  zero [3]  attempt u32  crc32 u32 of these 24 bytes  zero [4]
 //! ```
 //!
-//! Numbers are little-endian; a record is 32 bytes, so the next one is found even behind a damaged one. A decision that is
-//! missing here (torn, damaged, never written because the disk was full) does no harm: the batch counts as not settled,
-//! is looked for in ClickHouse, and found.
+//! Numbers are little-endian; a record is 32 bytes, so the next one is found even behind a damaged one. Decisions are kept
+//! for as long as the segment of their batch is there, also the settled ones: without its decision a batch that landed
+//! would come back with the next process. If that happens all the same (torn, damaged, never written because the disk was
+//! full), the batch is looked for in ClickHouse, and found.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
 
 pub(crate) const RECORD_BYTES: usize = 32;
+const NAME: &str = "ledger";
 
 /// Where a batch lies: the segment's number and the offset of its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +37,94 @@ pub(crate) enum Decision {
     Settled,
 }
 
+/// The ledger of a directory, open.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    directory: PathBuf,
+    file: File,
+    bytes: u64,
+    /// It is written anew once it is this long; 0: at once, because a decision is missing in it.
+    rewrite_at_bytes: u64,
+    /// The shortest that is worth writing anew.
+    worth_bytes: u64,
+    /// By segment and offset: what it must keep, the last decision about every batch of the segments that are there.
+    decisions: BTreeMap<u64, BTreeMap<u64, Decision>>,
+}
+
+impl Ledger {
+    /// Begins a directory's ledger anew, with `decisions` and nothing else. A disk that has no room for that goes on with
+    /// the old one.
+    pub(super) fn begin(
+        directory: &Path,
+        decisions: impl IntoIterator<Item = (Place, Decision)>,
+        worth_bytes: u64,
+    ) -> io::Result<Self> {
+        let mut by_segment: BTreeMap<u64, BTreeMap<u64, Decision>> = BTreeMap::new();
+        for (place, decision) in decisions {
+            by_segment.entry(place.segment).or_default().insert(place.offset, decision);
+        }
+        let (file, bytes, rewrite_at_bytes) = if let Ok((file, bytes)) = write_anew(directory, &by_segment) {
+            (file, bytes, worth_bytes.max(2 * bytes))
+        } else {
+            let file = OpenOptions::new().write(true).open(directory.join(NAME))?;
+            let bytes = file.metadata()?.len();
+            (file, bytes - bytes % RECORD_BYTES as u64, 0)
+        };
+        let directory = directory.to_owned();
+        Ok(Self { directory, file, bytes, rewrite_at_bytes, worth_bytes, decisions: by_segment })
+    }
+
+    /// Notes a decision. After an error an attempt is not noted; a settled batch is as soon as the disk allows.
+    pub(super) fn decide(&mut self, place: Place, decision: Decision) -> io::Result<()> {
+        let noted = self.append(place, decision);
+        if noted.is_ok() || decision == Decision::Settled {
+            self.decisions.entry(place.segment).or_default().insert(place.offset, decision);
+        }
+        if noted.is_err() {
+            self.rewrite_at_bytes = 0;
+        }
+        noted
+    }
+
+    fn append(&mut self, place: Place, decision: Decision) -> io::Result<()> {
+        // A full disk may take one record and not all of them, so a failure here does not count.
+        if self.bytes >= self.rewrite_at_bytes
+            && let Ok((file, bytes)) = write_anew(&self.directory, &self.decisions)
+        {
+            (self.file, self.bytes, self.rewrite_at_bytes) = (file, bytes, self.worth_bytes.max(2 * bytes));
+        }
+        self.file.write_all_at(&record(place, decision), self.bytes)?;
+        self.bytes += RECORD_BYTES as u64;
+        Ok(())
+    }
+
+    /// The segment is gone, and nobody asks for its batches any more.
+    pub(super) fn forget(&mut self, segment: u64) {
+        self.decisions.remove(&segment);
+    }
+}
+
+/// Writes a ledger beside the old one, and puts it in its place.
+fn write_anew(directory: &Path, decisions: &BTreeMap<u64, BTreeMap<u64, Decision>>) -> io::Result<(File, u64)> {
+    let mut bytes = Vec::new();
+    for (segment, decisions) in decisions {
+        for (offset, decision) in decisions {
+            bytes.extend_from_slice(&record(Place { segment: *segment, offset: *offset }, *decision));
+        }
+    }
+    let beside = directory.join("ledger.new");
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&beside)?;
+    // Synced, or a power loss could leave the new name with nothing behind it.
+    let written = file.write_all(&bytes).and_then(|()| if bytes.is_empty() { Ok(()) } else { file.sync_data() });
+    match written.and_then(|()| fs::rename(&beside, directory.join(NAME))) {
+        Ok(()) => Ok((file, bytes.len() as u64)),
+        Err(error) => {
+            let _ = fs::remove_file(&beside); // it takes room on a disk that may be full
+            Err(error)
+        }
+    }
+}
+
 pub(crate) fn record(place: Place, decision: Decision) -> [u8; RECORD_BYTES] {
     let (verdict, attempt) = match decision {
         Decision::Attempt(attempt) => (1, attempt),
@@ -44,16 +140,16 @@ pub(crate) fn record(place: Place, decision: Decision) -> [u8; RECORD_BYTES] {
     bytes
 }
 
-/// The last decision about each batch, and how many records were damaged.
-pub(crate) fn read(ledger: &[u8]) -> (HashMap<Place, Decision>, usize) {
+/// The last decision about each batch, and how many records were damaged, with the offset of the first of these.
+pub(crate) fn read(ledger: &[u8]) -> (HashMap<Place, Decision>, Option<(usize, usize)>) {
     let mut decisions = HashMap::new();
-    let mut damaged = 0;
-    for bytes in ledger.chunks(RECORD_BYTES) {
-        match parse(bytes) {
-            Some((place, decision)) => {
-                decisions.insert(place, decision);
-            }
-            None => damaged += 1,
+    let mut damaged: Option<(usize, usize)> = None;
+    for (index, bytes) in ledger.chunks(RECORD_BYTES).enumerate() {
+        if let Some((place, decision)) = parse(bytes) {
+            decisions.insert(place, decision);
+        } else {
+            let (records, first) = damaged.unwrap_or((0, index * RECORD_BYTES));
+            damaged = Some((records + 1, first));
         }
     }
     (decisions, damaged)
@@ -90,7 +186,7 @@ mod tests {
         ledger[3 * RECORD_BYTES + 5] ^= 1; // damages the last record
         ledger.extend_from_slice(&[0; 7]); // torn
         let (decisions, damaged) = read(&ledger);
-        assert_eq!(damaged, 2);
+        assert_eq!(damaged, Some((2, 3 * RECORD_BYTES)));
         assert_eq!(decisions, HashMap::from([(a, Decision::Attempt(4)), (b, Decision::Settled)]));
     }
 }

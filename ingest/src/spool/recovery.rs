@@ -2,7 +2,7 @@
 //! aside and counted, and the rest goes on.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
     path::Path,
 };
@@ -32,10 +32,49 @@ pub(crate) struct Recovered {
     pub(crate) quarantined: u64,
 }
 
+/// What a segment holds.
+#[derive(Debug)]
+pub(super) struct Scanned {
+    /// Batches that are not settled.
+    pub(super) batches: Vec<Stored>,
+    /// Batches that are.
+    pub(super) settled: u64,
+    /// Where the last whole record ends; 0 if there is none.
+    pub(super) good_bytes: u64,
+    /// Why nothing behind that can be read.
+    pub(super) damage: Option<Damage>,
+}
+
+/// Reads a segment up to its end or its first damage.
+pub(super) fn scan(id: u64, bytes: &[u8], decisions: &HashMap<Place, Decision>) -> Scanned {
+    let mut scanned = Scanned { batches: Vec::new(), settled: 0, good_bytes: 0, damage: None };
+    for record in segment::records(bytes) {
+        match record {
+            Ok(record) => {
+                scanned.good_bytes = record.end;
+                let place = Place { segment: id, offset: record.offset };
+                let attempt = match decisions.get(&place) {
+                    Some(Decision::Settled) => {
+                        scanned.settled += 1;
+                        continue;
+                    }
+                    Some(Decision::Attempt(attempt)) => *attempt,
+                    None => 0,
+                };
+                let length = usize::try_from(record.end - record.offset).unwrap_or(usize::MAX);
+                scanned.batches.push(Stored { place, length, head: record.head, attempt });
+            }
+            Err(damage) => scanned.damage = Some(damage),
+        }
+    }
+    scanned
+}
+
 /// One pass over a directory.
 pub(super) struct Recovery<'a> {
     directory: &'a Path,
-    decisions: HashMap<Place, Decision>,
+    /// About batches whose segment is still there.
+    pub(super) decisions: HashMap<Place, Decision>,
     pub(super) recovered: Recovered,
     /// Segments with batches that are not settled.
     pub(super) segments: BTreeMap<u64, Segment>,
@@ -50,6 +89,9 @@ impl<'a> Recovery<'a> {
         let (recovered, segments) = (Recovered::default(), BTreeMap::new());
         let mut recovery = Self { directory, decisions, recovered, segments, next_segment: 1 };
         recovery.read_all()?;
+        recovery.forget_segments_that_are_gone();
+        // By age: batches that waited in memory when trouble began went to disk after younger ones.
+        recovery.recovered.batches.sort_by_key(|stored| (stored.head.boot, stored.head.batch));
         Ok(recovery)
     }
 
@@ -68,8 +110,16 @@ impl<'a> Recovery<'a> {
         for id in &ids {
             self.read_segment(*id);
         }
-        self.next_segment = ids.last().map_or(1, |last| last.saturating_add(1));
+        // Above those in the ledger too: an old decision must never meet a new batch.
+        let highest = self.decisions.keys().map(|place| place.segment).chain(ids).max();
+        self.next_segment = highest.map_or(1, |highest| highest.saturating_add(1));
         Ok(())
+    }
+
+    fn forget_segments_that_are_gone(&mut self) {
+        let mut there: BTreeSet<u64> = self.decisions.keys().map(|place| place.segment).collect();
+        there.retain(|id| segment_path(self.directory, *id).exists());
+        self.decisions.retain(|place, _| there.contains(&place.segment));
     }
 
     fn read_segment(&mut self, id: u64) {
@@ -79,34 +129,21 @@ impl<'a> Recovery<'a> {
             Ok(bytes) => bytes,
             Err(error) => return self.set_aside(&name, &error.to_string()),
         };
-        let mut good_bytes = segment::HEADER_BYTES as u64;
-        let mut segment = Segment::default();
-        for record in segment::records(&bytes) {
-            match record {
-                Ok(record) => {
-                    good_bytes = record.end;
-                    let place = Place { segment: id, offset: record.offset };
-                    let attempt = match self.decisions.get(&place) {
-                        Some(Decision::Settled) => continue,
-                        Some(Decision::Attempt(attempt)) => *attempt,
-                        None => 0,
-                    };
-                    segment.unsettled += 1;
-                    let length = usize::try_from(record.end - record.offset).unwrap_or(usize::MAX);
-                    self.recovered.batches.push(Stored { place, length, head: record.head, attempt });
-                }
-                Err(damage @ (Damage::Alien | Damage::Newer)) => return self.set_aside(&name, &damage.to_string()),
-                Err(damage) => self.keep_copy(&name, damage),
-            }
+        let Scanned { batches, good_bytes, damage, .. } = scan(id, &bytes, &self.decisions);
+        match damage {
+            Some(damage @ (Damage::Alien | Damage::Newer)) => return self.set_aside(&name, &damage.to_string()),
+            Some(damage) => self.keep_copy(&name, damage),
+            None => {}
         }
-        segment.bytes = good_bytes;
-        if segment.unsettled == 0 {
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!(file = name, %error, "a settled segment cannot be removed");
-            }
+        let unsettled = batches.len() as u64;
+        self.recovered.batches.extend(batches);
+        if unsettled > 0 {
+            self.segments.insert(id, Segment { bytes: good_bytes, unsettled });
             return;
         }
-        self.segments.insert(id, segment);
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(file = name, %error, "a settled segment cannot be removed");
+        }
     }
 
     /// Moves a file into quarantine.

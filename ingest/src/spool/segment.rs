@@ -43,6 +43,15 @@ pub(crate) struct Head {
     pub(crate) journal: Option<PartOf>,
 }
 
+impl Head {
+    /// What a file with this batch is called, without its ending.
+    pub(crate) fn file_stem(&self) -> String {
+        let stem = format!("{}-{}-{}-{}", self.cluster, self.boot, self.table, self.batch);
+        // Checked when it was written, but a file may come from anywhere.
+        stem.replace(|c: char| !c.is_ascii_alphanumeric() && !"._-".contains(c), "_")
+    }
+}
+
 /// A batch is part `part` of the `parts` that the rows of a journal were split into.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PartOf {
@@ -175,10 +184,13 @@ pub(crate) fn record_at(segment: &[u8], offset: usize) -> Result<Record<'_>, Dam
         return Err(Damage::Nonsense);
     }
     let head_length = u32_at(body, 0) as usize;
-    let head = body.get(4..4 + head_length).filter(|head| head.len() <= MAX_HEAD_BYTES).ok_or(Damage::Nonsense)?;
+    let (head, batch) = body[4..].split_at_checked(head_length).ok_or(Damage::Nonsense)?;
+    if head.len() > MAX_HEAD_BYTES {
+        return Err(Damage::Nonsense);
+    }
     let head = serde_json::from_slice(head).map_err(|_| Damage::Nonsense)?;
     let end = (offset + RECORD_HEAD_BYTES + length) as u64;
-    Ok(Record { offset: offset as u64, end, head, body: &body[4 + head_length..] })
+    Ok(Record { offset: offset as u64, end, head, body: batch })
 }
 
 /// The number at `offset`, which the caller has checked to be there.

@@ -4,7 +4,7 @@ use shardlake_schema::Name;
 
 use super::*;
 
-fn batch(sequence: u64) -> Frozen {
+pub(super) fn batch(sequence: u64) -> Frozen {
     Frozen {
         table: Table::Samples,
         id: BatchId { cluster: Name::from("c"), boot: 1, batch: sequence },

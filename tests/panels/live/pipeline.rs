@@ -11,14 +11,15 @@ const WAITING_SECONDS: &[(f64, &str)] = &[(60.0, "orange"), (300.0, "red")];
 /// Rows of all tables that nobody accounts for. While a row moves from one holder to the next it may be seen in both or
 /// in neither, so the law has to be broken in every sample of five minutes before the panel says so.
 const UNACCOUNTED: &str = "min_over_time(abs(\
-     sum(shardlake_rows_observed_total{}) - sum(shardlake_rows_landed_total{}) - sum(shardlake_rows_spooled{}) \
+     sum(shardlake_rows_observed_total{}) + sum(shardlake_rows_recovered_total{}) \
+     - sum(shardlake_rows_landed_total{}) - sum(shardlake_rows_spooled{}) \
      - sum(shardlake_rows_in_memory{}) - sum(shardlake_rows_dropped_total{}))[5m:])";
 
 pub(super) fn law() -> Vec<Panel> {
     vec![
         number(
             "Rows unaccounted for",
-            "Rows observed, less those that landed, are spooled, are in memory or were dropped: always 0. Anything else for five minutes is a fault of the recorder.",
+            "Rows observed, or left by an earlier process in its spool, less those that landed, are spooled, are in memory or were dropped: always 0. Anything else for five minutes is a fault of the recorder.",
             "short",
             UNACCOUNTED,
         )
@@ -26,14 +27,14 @@ pub(super) fn law() -> Vec<Panel> {
         .sized(4, 8),
         stacked(lines(
             "The law",
-            "Where every row is that the running processes observed. The stack reaches the line: no row is missing, none is counted twice.",
+            "Where every row is that the running processes observed or found in their spools. The stack reaches the line: no row is missing, none is counted twice.",
             "short",
             &[
                 ("sum(shardlake_rows_landed_total{})", "landed"),
                 ("sum(shardlake_rows_spooled{})", "spooled"),
                 ("sum(shardlake_rows_in_memory{})", "in memory"),
                 ("sum(shardlake_rows_dropped_total{})", "dropped"),
-                ("sum(shardlake_rows_observed_total{})", "observed"),
+                ("sum(shardlake_rows_observed_total{}) + sum(shardlake_rows_recovered_total{})", "observed"),
             ],
         ))
         .with_override(
@@ -80,6 +81,42 @@ pub(super) fn law() -> Vec<Panel> {
         )
         .with_defaults(json!({ "noValue": "nothing dropped" }))
         .sized(8, 8),
+    ]
+}
+
+pub(super) fn spool() -> Vec<Panel> {
+    vec![
+        lines(
+            "Spool on disk",
+            "Bytes of batches in the directory of the spool. A healthy line keeps none there, unless its journal is set to always.",
+            "bytes",
+            &[("sum by (cluster) (shardlake_spool_bytes{})", "{{cluster}}")],
+        )
+        .sized(6, 8),
+        lines(
+            "Rows recovered",
+            "Rows that the running process found in its spool when it started: what its predecessor had not landed.",
+            "short",
+            &[("sum by (cluster) (shardlake_rows_recovered_total{}) > 0", "{{cluster}}")],
+        )
+        .with_defaults(json!({ "noValue": "nothing recovered" }))
+        .sized(6, 8),
+        lines(
+            "Files set aside",
+            "Files that the running process put into the quarantine of its spool: damaged ones, and batches that ClickHouse refuses. A person has to look: `shardlake spool ls`.",
+            "short",
+            &[("sum by (cluster) (shardlake_spool_quarantined_total{}) > 0", "{{cluster}}")],
+        )
+        .with_defaults(json!({ "noValue": "nothing set aside" }))
+        .sized(6, 8),
+        lines(
+            "Rows that the journal missed",
+            "Rows per second that the journal could not write, because the disk is full or fails: a kill of the process would lose them.",
+            "rowsps",
+            &[("sum by (cluster) (rate(shardlake_journal_failures_total{}[$__rate_interval])) > 0", "{{cluster}}")],
+        )
+        .with_defaults(json!({ "noValue": "none" }))
+        .sized(6, 8),
     ]
 }
 

@@ -1,0 +1,206 @@
+//! Where recorders and ClickHouse are broken, for tests: a real engine, processes that record (`examples/steady.rs`), and
+//! the comparison of what they promised with what is stored.
+//!
+//! Each test opens a yard of its own, so tests share nothing. `SHARDLAKE_SEED` repeats a run.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+pub mod proxy;
+pub mod record;
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, SystemTime},
+};
+
+use clickhouse::Client;
+use rustix::process::{Pid, Signal, kill_process};
+use shardlake_embedded::{Clickhouse, Options, User};
+use shardlake_schema::migrate;
+use tokio::{
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+
+use self::record::Record;
+
+/// What a condition may take to come true before it counts as a hang. Longer than every limit of the inserter.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+/// Ids of one process's interactions: more than any of them records.
+const IDS_EACH: u64 = 10_000_000;
+
+/// How a process records.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    pub journal: &'static str,
+    pub per_second: u64,
+    /// How old a row may get before its batch is sealed.
+    pub batch_ms: u64,
+}
+
+pub struct Yard {
+    pub clickhouse: Option<Clickhouse>,
+    pub port: u16,
+    pub record: Record,
+    directory: tempfile::TempDir,
+    processes: u64,
+}
+
+impl Yard {
+    /// `fault`: what will be done to it, for the record.
+    pub async fn open(fault: &'static str, seed: u64) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut yard = Self { clickhouse: None, port: 0, record: Record::new(fault, seed), directory, processes: 0 };
+        yard.start_clickhouse().await;
+        migrate::apply(&yard.admin(), "shardlake").await.unwrap();
+        yard
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub async fn start_clickhouse(&mut self) {
+        let options = Options::new(self.path("clickhouse")).with_http_port(self.port);
+        let clickhouse = Clickhouse::start(options).await.unwrap();
+        self.port = clickhouse.http_port();
+        self.clickhouse = Some(clickhouse);
+    }
+
+    pub async fn kill_clickhouse(&mut self) {
+        let mut clickhouse = self.clickhouse.take().unwrap();
+        kill(clickhouse.pid());
+        clickhouse.exited().await;
+    }
+
+    pub fn admin(&self) -> Client {
+        let admin = self.clickhouse.as_ref().unwrap().credentials(User::Admin);
+        Client::default()
+            .with_url(format!("http://127.0.0.1:{}", self.port))
+            .with_database("shardlake")
+            .with_user(admin.user)
+            .with_password(admin.password)
+    }
+
+    /// Starts a process that records, over the spool that the one before left. It finds ClickHouse at `port`.
+    pub fn record(&mut self, port: u16, pace: Pace) -> Child {
+        self.processes += 1;
+        let writer = self.clickhouse.as_ref().unwrap().credentials(User::Writer);
+        // Ids like snowflakes of today, so that the rows look like any other.
+        let first_id = (350_000_000_000 << 22) + self.processes * IDS_EACH;
+        Command::new(example("steady"))
+            .args([format!("http://127.0.0.1:{port}"), writer.user])
+            .args([self.path("spool"), pace.journal.into(), self.path("said")])
+            .args([first_id, pace.per_second, pace.batch_ms].map(|number| number.to_string()))
+            .env("CLICKHOUSE_PASSWORD", writer.password)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("`cargo test` without `--test` builds the example too")
+    }
+
+    /// Ids that were promised: whole lines only, since a kill may have cut the last one.
+    pub fn said(&self) -> BTreeSet<u64> {
+        let said = fs::read_to_string(self.path("said")).unwrap_or_default();
+        let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|id| id.parse().unwrap()).collect()
+    }
+
+    /// Waits until a process has promised something more than `before`.
+    pub async fn working(&mut self, before: usize) {
+        let said = self.path("said");
+        let working = async {
+            // An id is 19 digits and the end of its line.
+            while fs::metadata(&said).map_or(0, |file| file.len()) <= 20 * before as u64 + 20 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        self.record.in_time(PATIENCE, working).await;
+    }
+
+    /// Lets a process drain, and reads its receipt.
+    pub async fn end(&mut self, mut process: Child) {
+        drop(process.stdin.take());
+        let ended = self.record.in_time(PATIENCE, process.wait_with_output()).await.unwrap();
+        let receipt = String::from_utf8(ended.stdout).unwrap();
+        self.record.crashes += u64::from(!ended.status.success());
+        println!("{receipt}");
+        assert!(ended.status.success(), "{receipt}");
+    }
+
+    /// Lets a last process land what is left, and compares what was promised with what is there.
+    pub async fn settle(mut self, pace: Pace) {
+        let last = self.record(self.port, pace);
+        self.end(last).await;
+
+        let admin = self.admin();
+        let stored: Vec<(u64, u64)> =
+            admin.query_raw("SELECT interaction_id, count() FROM interactions GROUP BY ALL").fetch_all().await.unwrap();
+        let twice = stored.iter().filter(|(_, rows)| *rows > 1).count();
+        let stored: BTreeSet<u64> = stored.into_iter().map(|(id, _)| id).collect();
+        let said = self.said();
+        let lost = said.difference(&stored).count();
+        let mismatches = rollup_mismatches(&admin).await;
+        (self.record.lost, self.record.twice) = (lost as u64, twice as u64);
+        self.record.rollup_mismatches = mismatches.len() as u64;
+        println!("said {}, stored {}, {:?}", said.len(), stored.len(), self.record);
+
+        assert!(said.len() > 100, "there is something to compare");
+        assert_eq!((lost, twice), (0, 0), "lost and twice, of {}", said.len());
+        assert_eq!(mismatches, [], "batches of which raw rows and what the materialized view counted differ");
+        assert_eq!(left_in(&self.path("spool")), [""; 0], "the spool is empty, and nothing was set aside");
+        timeout(PATIENCE, self.clickhouse.take().unwrap().stop()).await.unwrap().unwrap();
+    }
+}
+
+/// Batches of which the raw table and the rollup do not hold the same number of rows: `(table, boot, batch, raw
+/// rows minus counted rows)`. Of `processes` merges keep the newest row only, so it is left out.
+pub async fn rollup_mismatches(admin: &Client) -> Vec<(String, u64, u64, i64)> {
+    let raw = ["interactions", "shard_events", "gateway_counts", "samples"]
+        .map(|table| {
+            format!("SELECT '{table}' AS name, boot, batch, toInt64(count()) AS rows FROM {table} GROUP BY ALL")
+        })
+        .join(" UNION ALL ");
+    let view =
+        "SELECT table AS name, boot, batch, -toInt64(sum(rows)) FROM batches WHERE name != 'processes' GROUP BY ALL";
+    let differ =
+        format!("SELECT name, boot, batch, sum(rows) FROM ({raw} UNION ALL {view}) GROUP BY ALL HAVING sum(rows) != 0");
+    admin.query_raw(&differ).fetch_all().await.unwrap()
+}
+
+/// Files of the spool that still hold something.
+fn left_in(spool: &Path) -> Vec<String> {
+    let mut left = Vec::new();
+    for folder in ["", "journal", "quarantine"] {
+        let entries = fs::read_dir(spool.join(folder)).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        left.extend(names.filter(|name| !["journal", "quarantine", "lock", "ledger"].contains(&name.as_str())));
+    }
+    left
+}
+
+pub fn kill(pid: u32) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+}
+
+/// Cargo builds examples beside the tests: `…/debug/deps/<test>` and `…/debug/examples/<example>`.
+fn example(name: &str) -> PathBuf {
+    let deps = env::current_exe().unwrap().parent().unwrap().to_owned();
+    deps.parent().unwrap().join("examples").join(name)
+}
+
+/// How often to do it: from the environment, or the short form.
+pub fn count(variable: &str, short: usize) -> usize {
+    env::var(variable).map_or(short, |count| count.parse().unwrap())
+}
+
+pub fn seed() -> u64 {
+    let by_the_clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos().into();
+    let seed = env::var("SHARDLAKE_SEED").map_or_else(|_| by_the_clock(), |seed| seed.parse().unwrap());
+    println!("SHARDLAKE_SEED={seed}");
+    seed
+}

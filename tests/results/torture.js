@@ -1,0 +1,36 @@
+// Makes torture.json and torture.md of what the tests measured: `node torture.js <file>`. The file has a line of JSON per
+// fault, written by the tests (see `ingest/tests/yard/record.rs`).
+"use strict";
+const { execSync } = require("node:child_process");
+const { readFileSync, writeFileSync } = require("node:fs");
+const { cpus, release } = require("node:os");
+const { join } = require("node:path");
+
+const faults = readFileSync(process.argv[2], "utf8").trim().split("\n").map((line) => JSON.parse(line));
+const commit = execSync("git describe --always --dirty --abbrev=10", { cwd: __dirname, encoding: "utf8" }).trim();
+const machine = `${cpus().length} cores (${cpus()[0].model}), Linux ${release()}`;
+const date = new Date().toISOString().slice(0, 10);
+writeFileSync(join(__dirname, "torture.json"), JSON.stringify({ date, commit, machine, faults }, null, 2) + "\n");
+
+const row = (cells) => `| ${cells.join(" | ")} |\n`;
+const columns = ["count", "lost", "twice", "rollup_mismatches", "crashes", "hangs", "seed", "seconds", "passed"];
+let page = `# What the writer survived
+
+\`make torture\`, ${date}, commit ${commit}, ${machine}. The same figures are in \`tests/results/torture.json\`.
+
+${row(["fault", ...columns.map((name) => name.replace("_", " "))])}${row(["---", ...columns.map(() => "---")])}`;
+for (const fault of faults) page += row([fault.fault, ...columns.map((name) => fault[name])]);
+page += `
+- count: faults injected. Lost, twice: interactions that were promised and are not stored, and that are stored twice.
+- rollup mismatches: batches of which the raw table and what a materialized view counted differ.
+- crashes, hangs: processes that ended otherwise than asked, and conditions that did not come true in time.
+- \`SHARDLAKE_SEED\` repeats a run; the moments at which processes are scheduled stay the machine's.
+`;
+for (const fault of faults) {
+  const kinds = Object.entries(fault.kinds ?? {});
+  if (kinds.length === 0) continue;
+  page += `\n## Of these: ${fault.fault}\n\n${row(["kind", "count"])}${row(["---", "---"])}`;
+  for (const [kind, count] of kinds) page += row([kind, count]);
+}
+writeFileSync(join(__dirname, "torture.md"), page);
+process.exitCode = faults.every((fault) => fault.passed) ? 0 : 1;
