@@ -26,6 +26,9 @@ const SHORT: usize = 30;
 const PACE: Pace = Pace { journal: "spill", per_second: 400, batch_ms: 100 };
 /// Of all requests, also those that look for a batch. With more, pauses would double faster than they end.
 const SHARE: f64 = 0.2;
+/// In the first seconds of a server nobody can tell that it was not started in between, and a late request lands beside
+/// its successor.
+const UP_S: u64 = 3;
 /// One in so many is a black hole that outlasts the client's limits. That takes a minute, so the short form has none.
 const FOR_GOOD_EVERY: usize = 500;
 
@@ -52,10 +55,12 @@ impl Draw {
             return Fault::BlackHoleForGood;
         }
         let random = &mut self.random;
-        match random.random_range(0..9) {
+        match random.random_range(0..11) {
             0 => Fault::CutBeforeBody,
             1 => Fault::CutInBody(random.random_range(0..100)),
             2 => Fault::CutAfterBody,
+            8 => Fault::LeftBehind,
+            9 => Fault::HalfAnswered(random.random_range(0..100)),
             3 => Fault::AnswerLost,
             4 => Fault::AnswerTorn,
             5 => Fault::Instead { status: 500, forwarded: random.random() },
@@ -82,6 +87,7 @@ async fn a_bad_network_loses_nothing_and_doubles_nothing() {
     let drawing = Arc::clone(&draw);
     let proxy = Proxy::start(yard.port, move |_| drawing.lock().unwrap().next()).await;
 
+    yard.up_for(UP_S).await;
     let process = yard.record(proxy.port, PACE);
     let mut left = left;
     while left > 0 {

@@ -85,6 +85,17 @@ impl Yard {
             .with_password(admin.password)
     }
 
+    /// Waits until ClickHouse has been up for so long.
+    pub async fn up_for(&mut self, seconds: u64) {
+        let admin = self.admin();
+        let up = async {
+            while admin.query_raw("SELECT toUInt64(uptime())").fetch_one::<u64>().await.unwrap() < seconds {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        self.record.in_time(PATIENCE, up).await;
+    }
+
     /// Starts a process that records, over the spool that the one before left. It finds ClickHouse at `port`.
     pub fn record(&mut self, port: u16, pace: Pace) -> Child {
         self.processes += 1;

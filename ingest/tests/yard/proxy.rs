@@ -24,6 +24,8 @@ pub enum Fault {
     CutBeforeBody,
     /// After so many percent of the body.
     CutInBody(u8),
+    /// As above, but what ClickHouse says to the half of it comes back.
+    HalfAnswered(u8),
     /// All of it arrives, and nobody waits for the answer.
     CutAfterBody,
     /// The answer was there, and is lost.
@@ -36,6 +38,8 @@ pub enum Fault {
     },
     SlowBody,
     SlowAnswer,
+    /// The client is cut off while its request goes on slowly.
+    LeftBehind,
     /// Nothing is passed on and nothing is answered, until the connection breaks.
     BlackHole(Duration),
     /// As above, until the client gives up.
@@ -48,6 +52,8 @@ impl Fault {
         match self {
             Fault::CutBeforeBody => "cut before the body",
             Fault::CutInBody(_) => "cut in the body",
+            Fault::HalfAnswered(_) => "cut in the body, and answered",
+            Fault::LeftBehind => "client cut off, request goes on slowly",
             Fault::CutAfterBody => "cut after the body",
             Fault::AnswerLost => "answer lost",
             Fault::AnswerTorn => "answer torn",
@@ -204,6 +210,17 @@ async fn end(
     match fault {
         Fault::CutBeforeBody => server.write_all(&request.head).await,
         Fault::CutInBody(percent) => request.write_part(percent, &mut server).await,
+        Fault::HalfAnswered(percent) => {
+            request.write_part(percent, &mut server).await?;
+            server.shutdown().await?;
+            let Some(answer) = Message::read(&mut server).await? else { return Ok(()) };
+            answer.write(&mut client).await
+        }
+        Fault::LeftBehind => {
+            drop(client);
+            request.write_slowly(&mut server).await?;
+            Message::read(&mut server).await.map(drop)
+        }
         Fault::CutAfterBody => request.write(&mut server).await,
         Fault::AnswerLost => {
             request.write(&mut server).await?;
