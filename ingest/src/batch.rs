@@ -7,12 +7,10 @@
 
 use std::{fmt, mem};
 
-use arrow::{error::ArrowError, ipc::writer::StreamWriter};
+use arrow::{array::RecordBatch, error::ArrowError, ipc::writer::StreamWriter};
 use bytes::Bytes;
 use lz4_flex::frame::FrameEncoder;
 use shardlake_schema::{BatchId, Row, Table, TimeMs};
-
-use crate::spool::PartOf;
 
 /// A sealed batch: what an insert carries, now and on every later attempt.
 #[derive(Clone)]
@@ -25,8 +23,6 @@ pub(crate) struct Frozen {
     pub(crate) last_time: TimeMs,
     /// When the batch was sealed.
     pub(crate) sealed_at: TimeMs,
-    /// The journal that its rows are in.
-    pub(crate) journal: Option<PartOf>,
     /// An Arrow IPC stream in one LZ4 frame: what travels, byte for byte, as `Content-Encoding: lz4`.
     pub(crate) body: Bytes,
 }
@@ -56,6 +52,8 @@ impl fmt::Debug for Frozen {
 pub(crate) enum FreezeError {
     #[error("rows cannot be encoded as Arrow")]
     Arrow(#[from] ArrowError),
+    #[error("a batch is empty")]
+    Empty,
     #[error("the encoder panicked")]
     Panicked,
     #[error("a batch cannot be compressed")]
@@ -86,21 +84,15 @@ pub(crate) fn freeze<R: Row>(rows: &[R], id: BatchId) -> Result<Frozen, FreezeEr
         panic!("a batch has at least one row");
     };
 
-    let columns = id.record_batch(rows)?;
-    let mut stream = StreamWriter::try_new(FrameEncoder::new(Vec::new()), &columns.schema())?;
-    stream.write(&columns)?;
-    let body = stream.into_inner()?.finish()?;
+    let body = encode(&id.record_batch(rows)?)?;
+    Ok(Frozen { table: R::TABLE, id, rows: rows.len() as u64, first_time, last_time, sealed_at: TimeMs::now(), body })
+}
 
-    Ok(Frozen {
-        table: R::TABLE,
-        id,
-        rows: rows.len() as u64,
-        first_time,
-        last_time,
-        sealed_at: TimeMs::now(),
-        journal: None,
-        body: body.into(),
-    })
+/// What travels: an Arrow IPC stream in one LZ4 frame.
+pub(crate) fn encode(columns: &RecordBatch) -> Result<Bytes, FreezeError> {
+    let mut stream = StreamWriter::try_new(FrameEncoder::new(Vec::new()), &columns.schema())?;
+    stream.write(columns)?;
+    Ok(stream.into_inner()?.finish()?.into())
 }
 
 #[cfg(test)]

@@ -88,9 +88,9 @@ impl Clickhouse {
         Self { url: url.into(), database: "shardlake".into(), user: "default".into(), password: Secret::default() }
     }
 
-    /// A client for this place.
-    pub(crate) fn client(&self) -> clickhouse::Client {
-        clickhouse::Client::default()
+    /// Points a client at this place.
+    pub(crate) fn reach(&self, client: clickhouse::Client) -> clickhouse::Client {
+        client
             .with_url(&self.url)
             .with_database(&self.database)
             .with_user(&self.user)

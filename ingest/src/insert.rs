@@ -4,12 +4,22 @@
 //! under way arrives. So the same bytes go again with the same token, which adds what is missing and nothing else, however
 //! late the first attempt comes. But a token alone does not settle it: a server that crashed between recording the token
 //! and keeping the rows answers the retry with 200 and stores nothing. Nor does a server remember tokens for ever. So
-//! doubt is settled by looking, before and after a retry:
+//! doubt is settled by looking, before and after a retry (insert/look.rs):
 //!
 //! - Is the batch there as a whole, raw rows and what the views made of them? Then it has landed, however long ago.
-//! - Is nothing there, and the server was started anew since the attempt? Then nothing is under way any more, and the token
-//!   may be spent: it goes again with a fresh one.
+//! - Is nothing there, and the server was started anew since the last attempt? Then nothing is under way any more, and the
+//!   token may be spent: it goes again with a fresh one.
 //! - Was a retry answered 200, and yet nothing is there? Then too.
+//!
+//! What a proxy or the server calls too large goes in pieces, one after the other, each with a token of its own, so that
+//! the number of rows that are there says which pieces they are (insert/piece.rs). It is split only when nothing of it is
+//! there and no earlier attempt can still arrive.
+
+mod heard;
+
+mod look;
+
+mod piece;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,11 +31,16 @@ use shardlake_schema::{
 };
 use tokio::time::{Instant, sleep};
 
+use self::{
+    heard::Heard,
+    look::Found,
+    piece::{Piece, pieces},
+};
 use crate::{
     batch::Frozen,
     config,
     metrics::InsertMetrics,
-    spool::{Lent, Spool},
+    spool::{Lent, Sent, Spool},
 };
 
 /// What the server may spend on one insert, in seconds. A healthy one takes milliseconds.
@@ -33,8 +48,6 @@ const SERVER_LIMIT_S: u64 = 45;
 /// What we wait for an answer. Longer than the server's limit: giving up first would make every slow insert an unknown
 /// outcome.
 const CLIENT_LIMIT: Duration = Duration::from_secs(SERVER_LIMIT_S + 15);
-/// What a look-up may take before the server counts as away.
-const LOOK_LIMIT: Duration = Duration::from_secs(10);
 
 /// A batch is given up after so many refusals of its content in a row. Not after the first: a body that was cut on its way
 /// is refused with the same words as one that is wrong.
@@ -44,6 +57,12 @@ const REFUSALS: u32 = 5;
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 /// Longest pause: short enough that a returned server is noticed within half a minute, without any traffic.
 const BACKOFF_LONGEST: Duration = Duration::from_secs(30);
+/// Longest pause that an answer may ask for with `Retry-After`: a proxy that asks for a day has lost its mind.
+const RETRY_AFTER_LONGEST: Duration = Duration::from_mins(5);
+/// For so long, and in such steps, it is looked whether the server was started anew: `uptime()` counts whole seconds, so
+/// only the moment at which it counts on tells a start that came this soon after an attempt.
+const LOOK_FOR: Duration = Duration::from_millis(1_200);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Sent with every attempt, spelt out because the server's defaults changed in 26.2 and may again.
 const SETTINGS: &[(&str, &str)] = &[
@@ -63,15 +82,61 @@ const SETTINGS: &[(&str, &str)] = &[
 #[derive(Clone)]
 pub(crate) struct Inserter {
     client: Client,
+    heard: Arc<Heard>,
     spool: Arc<Spool>,
     metrics: InsertMetrics,
 }
 
+/// The state of a batch on its way.
+struct Way {
+    attempt: u32,
+    pieces_log2: u8,
+    /// When anything of it was sent last: something may have landed, or may be under way.
+    sent: Option<Instant>,
+    /// When an attempt last ended without an answer.
+    unanswered: Option<Instant>,
+    too_large: bool,
+    failures: u32,
+    /// Refusals of its content in a row.
+    refusals: u32,
+}
+
+impl Way {
+    fn after(sent: Option<Sent>) -> Self {
+        let sent_at = sent.map(|sent| {
+            // Of a time that is not known, or that is still to come, all that is sure is that it has passed.
+            let age = Duration::from_millis(u64::try_from(TimeMs::now().0 - sent.at.0).unwrap_or(0));
+            Instant::now().checked_sub(age).unwrap_or_else(Instant::now)
+        });
+        let Sent { attempt, pieces_log2, .. } = sent.unwrap_or(Sent::PERHAPS);
+        Self { attempt, pieces_log2, sent: sent_at, unanswered: sent_at, too_large: false, failures: 0, refusals: 0 }
+    }
+
+    /// Whether no earlier attempt can arrive any more.
+    fn is_quiet(&self) -> bool {
+        self.unanswered.is_none_or(|unanswered| unanswered.elapsed() > CLIENT_LIMIT)
+    }
+
+    async fn pause(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        sleep(backoff(self.failures)).await;
+    }
+}
+
+/// What to do before the next attempt.
+enum Doubt {
+    Landed,
+    SameToken,
+    FreshToken,
+    Split,
+}
+
 impl Inserter {
     pub(crate) fn new(clickhouse: &config::Clickhouse, spool: Arc<Spool>, metrics: InsertMetrics) -> Self {
-        let mut client = clickhouse.client().with_compression(Compression::None);
+        let heard = Arc::new(Heard::default());
+        let mut client = clickhouse.reach(heard::client(&heard)).with_compression(Compression::None);
         client.set_setting("max_execution_time", SERVER_LIMIT_S.to_string());
-        Self { client, spool, metrics }
+        Self { client, heard, spool, metrics }
     }
 
     /// Lands every batch of the spool, oldest first, one at a time; ends when the spool is closed and empty.
@@ -81,165 +146,171 @@ impl Inserter {
         while let Some(lent) = self.spool.next().await {
             match self.land(&lent).await {
                 Landing::Landed => self.spool.landed(),
-                Landing::Refused => self.spool.refused(&lent.batch),
+                Landing::Refused | Landing::TooLarge => self.spool.refused(&lent.batch),
             }
         }
     }
 
     async fn land(&self, lent: &Lent) -> Landing {
-        let batch = &lent.batch;
-        let mut attempt = lent.attempt;
-        let mut retried = lent.doubtful;
-        let mut failures: u32 = 0;
-        let mut refusals: u32 = 0;
-        // When this attempt's token was first sent; of one that an earlier process may have sent, when it was sealed.
-        let age = Duration::from_millis(TimeMs::now().since_ms(batch.sealed_at).into());
-        let mut sent_at = if retried { Instant::now().checked_sub(age) } else { None };
-        loop {
-            if retried {
-                let found = self.find(batch, &mut failures).await;
-                if found.is_whole(batch) {
-                    return Landing::Landed;
-                }
-                if found.rows == 0 && sent_at.is_none_or(|sent_at| found.uptime_s <= sent_at.elapsed().as_secs()) {
-                    attempt = self.next_attempt(attempt, &mut failures).await;
-                    sent_at = None;
-                }
-            }
-            let started = Instant::now();
-            sent_at.get_or_insert(started);
-            let outcome = self.attempt(batch, attempt, failures).await;
-            let verdict = outcome.as_ref().err().map(answer::classify);
-            self.metrics.attempted(verdict, batch, started.elapsed());
-
-            if let Err(error) = &outcome {
-                retried = true;
-                failures = failures.saturating_add(1);
-                refusals = if verdict == Some(Verdict::Quarantine) { refusals + 1 } else { 0 };
-                self.spool.in_trouble();
-                complain(batch, verdict, failures, error);
-                if refusals == REFUSALS {
+        let mut way = Way::after(lent.sent);
+        let mut landed = 0;
+        while landed < lent.batch.rows {
+            let pieces = match pieces(&lent.batch, way.pieces_log2) {
+                Ok(pieces) => pieces,
+                Err(error) => {
+                    tracing::error!(table = %lent.batch.table, batch = lent.batch.id.batch, %error, "a batch cannot be split");
                     return Landing::Refused;
                 }
-                sleep(backoff(failures)).await;
-            } else if !retried || self.find(batch, &mut failures).await.rows > 0 {
+            };
+            for piece in pieces {
+                if piece.rows.end <= landed {
+                    continue;
+                }
+                match self.land_piece(&lent.batch, &piece, &mut way).await {
+                    Landing::Landed => landed = piece.rows.end,
+                    Landing::TooLarge if piece.count() > 1 => {
+                        (way.pieces_log2, way.too_large) = (way.pieces_log2 + 1, false);
+                        break;
+                    }
+                    never => return never,
+                }
+            }
+        }
+        Landing::Landed
+    }
+
+    async fn land_piece(&self, batch: &Frozen, piece: &Piece, way: &mut Way) -> Landing {
+        loop {
+            let retried = way.sent.is_some();
+            match self.settle_doubt(batch, piece, way).await {
+                Doubt::Landed => return Landing::Landed,
+                Doubt::Split => return Landing::TooLarge,
+                Doubt::FreshToken => way.attempt = way.attempt.saturating_add(1),
+                Doubt::SameToken => {}
+            }
+            self.note_sending(way).await;
+            let started = Instant::now();
+            way.sent = Some(started);
+            self.heard.forget();
+            let outcome = self.attempt(batch, piece, way).await;
+            let verdict = outcome.as_ref().err().map(|error| answer::classify(error, self.heard.status()));
+            self.metrics.attempted(batch.table, verdict, piece.count(), piece.body.len(), started.elapsed());
+
+            if let (Err(error), Some(verdict)) = (&outcome, verdict) {
+                if answer::code(error).is_none() && verdict != Verdict::Split {
+                    way.unanswered = Some(Instant::now());
+                }
+                way.too_large = verdict == Verdict::Split;
+                way.refusals = if verdict == Verdict::Quarantine { way.refusals + 1 } else { 0 };
+                self.spool.in_trouble();
+                complain(batch, verdict, way.failures == 0, error);
+                if way.refusals == REFUSALS {
+                    return Landing::Refused;
+                }
+                sleep(self.heard.retry_after().unwrap_or_default().min(RETRY_AFTER_LONGEST)).await;
+                way.pause().await;
+            } else if !retried || self.find(batch, way).await.rows >= piece.rows.end {
                 return Landing::Landed;
             } else {
-                attempt = self.next_attempt(attempt, &mut failures).await;
-                sent_at = None;
+                way.attempt = way.attempt.saturating_add(1);
             }
         }
     }
 
-    async fn attempt(&self, batch: &Frozen, attempt: u32, failures: u32) -> Result<(), ClickhouseError> {
+    /// Looks what became of the attempts so far, if there were any.
+    async fn settle_doubt(&self, batch: &Frozen, piece: &Piece, way: &mut Way) -> Doubt {
+        let Some(sent) = way.sent else { return Doubt::SameToken };
+        let mut in_doubt_since = None;
+        loop {
+            let found = self.find(batch, way).await;
+            if found.rows >= piece.rows.end && found.counted >= piece.rows.end {
+                return Doubt::Landed;
+            }
+            if found.rows > piece.rows.start {
+                return Doubt::SameToken; // adds what the views are missing
+            }
+            if way.too_large && way.is_quiet() {
+                return Doubt::Split;
+            }
+            match found.started_after(sent) {
+                Some(true) => return Doubt::FreshToken,
+                Some(false) => return Doubt::SameToken,
+                None if in_doubt_since.get_or_insert_with(Instant::now).elapsed() > LOOK_FOR => {
+                    return Doubt::SameToken;
+                }
+                None => sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+
+    async fn attempt(&self, batch: &Frozen, piece: &Piece, way: &Way) -> Result<(), ClickhouseError> {
+        let BatchId { cluster, boot, batch: sequence } = &batch.id;
+        let (table, Way { attempt, failures, .. }, piece_name) = (batch.table, way, &piece.name);
+        // While an attempt of an earlier process runs, the server refuses another one with its id.
+        let query_id = format!("{cluster}-{boot}-{table}-{sequence}-{attempt}-{failures}{piece_name}");
         let mut insert = self
             .client
             .clone()
             .with_header("Content-Encoding", "lz4")
-            .insert_formatted_with(batch.table.insert_sql())
+            .insert_formatted_with(table.insert_sql())
             .with_timeouts(Some(CLIENT_LIMIT), Some(CLIENT_LIMIT))
-            .with_setting("query_id", format!("{}{attempt}-{failures}", query_prefix(batch)))
-            .with_setting("insert_deduplication_token", batch.token(attempt));
+            .with_setting("query_id", query_id)
+            .with_setting("insert_deduplication_token", format!("{}{piece_name}", batch.token(*attempt)));
         for (name, value) in SETTINGS {
             insert = insert.with_setting(*name, *value);
         }
-        insert.send(batch.body.clone()).await?;
+        insert.send(piece.body.clone()).await?;
         insert.end().await
     }
 
-    /// Looks for a batch until there is an answer. `failures` grows with each look that fails.
-    async fn find(&self, batch: &Frozen, failures: &mut u32) -> Found {
+    /// Looks for a batch until there is an answer.
+    async fn find(&self, batch: &Frozen, way: &mut Way) -> Found {
         loop {
-            match self.look(batch).await {
+            match look::look(&self.client, batch).await {
                 Ok(found) => return found,
                 Err(error) => tracing::debug!(table = %batch.table, %error, "cannot look for a batch yet"),
             }
-            *failures = failures.saturating_add(1);
-            sleep(backoff(*failures)).await;
+            way.pause().await;
         }
     }
 
-    /// The number of a fresh attempt, once the spool knows that it will be used.
-    async fn next_attempt(&self, attempt: u32, failures: &mut u32) -> u32 {
-        let next = attempt.saturating_add(1);
-        while let Err(error) = self.spool.attempt(next) {
-            tracing::warn!(%error, "the spool's ledger cannot be written, the batch waits");
-            *failures = failures.saturating_add(1);
-            sleep(backoff(*failures)).await;
+    /// Waits until the spool knows of the attempt that is about to be made.
+    async fn note_sending(&self, way: &mut Way) {
+        loop {
+            match self.spool.sending(Sent { attempt: way.attempt, pieces_log2: way.pieces_log2, at: TimeMs::now() }) {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%error, "the spool's ledger cannot be written, the batch waits"),
+            }
+            way.pause().await;
         }
-        next
-    }
-
-    async fn look(&self, batch: &Frozen) -> Result<Found, ClickhouseError> {
-        let client = self.client.clone().with_setting("max_execution_time", LOOK_LIMIT.as_secs().to_string());
-        let table = batch.table;
-        let this = "cluster = {cluster:String} AND boot = {boot:UInt64} AND batch = {batch:UInt64}";
-        let sql = format!(
-            "SELECT (SELECT count() FROM {table} WHERE {this} \
-             AND time BETWEEN fromUnixTimestamp64Milli({{first:Int64}}) AND fromUnixTimestamp64Milli({{last:Int64}})), \
-             (SELECT sum(rows) FROM batches WHERE {this} AND table = '{table}'), toUInt64(uptime())"
-        );
-        let found = client
-            .query_raw(&sql)
-            .param("cluster", batch.id.cluster.as_str())
-            .param("boot", batch.id.boot)
-            .param("batch", batch.id.batch)
-            .param("first", batch.first_time.0)
-            .param("last", batch.last_time.0)
-            .fetch_one::<(Option<u64>, Option<u64>, u64)>();
-        let found = tokio::time::timeout(LOOK_LIMIT, found).await.unwrap_or(Err(ClickhouseError::TimedOut));
-        found.map(|(rows, counted, uptime_s)| Found {
-            rows: rows.unwrap_or(0),
-            counted: counted.unwrap_or(0),
-            uptime_s,
-        })
-    }
-}
-
-/// What a look shows of a batch.
-#[derive(Debug, Clone, Copy)]
-struct Found {
-    /// Rows in the raw table.
-    rows: u64,
-    /// Rows that the materialized view counted.
-    counted: u64,
-    /// How long the server has been running, in seconds, rounded down.
-    uptime_s: u64,
-}
-
-impl Found {
-    fn is_whole(self, batch: &Frozen) -> bool {
-        self.rows == batch.rows && self.counted == batch.rows
     }
 }
 
 /// Says once that a batch is in trouble.
-fn complain(batch: &Frozen, verdict: Option<Verdict>, failures: u32, error: &ClickhouseError) {
+fn complain(batch: &Frozen, verdict: Verdict, first: bool, error: &ClickhouseError) {
     let (table, sequence, rows) = (batch.table, batch.id.batch, batch.rows);
     match verdict {
-        Some(Verdict::Quarantine) => {
+        Verdict::Quarantine => {
             tracing::error!(%table, batch = sequence, rows, %error, "ClickHouse refuses the content of a batch");
         }
-        Some(Verdict::Stop) if failures == 1 => {
+        Verdict::Split => {
+            tracing::warn!(%table, batch = sequence, rows, %error, "a batch is too large, it will be split");
+        }
+        Verdict::Stop if first => {
             tracing::error!(%table, %error, "ClickHouse takes nothing for this table until its settings are mended; batches wait");
         }
-        _ if failures == 1 => {
+        _ if first => {
             tracing::warn!(%table, batch = sequence, %error, "insert failed, it will be tried again");
         }
-        _ => tracing::debug!(%table, failures, %error, "insert failed again"),
+        _ => tracing::debug!(%table, batch = sequence, %error, "insert failed again"),
     }
 }
 
-/// How the ids of all attempts at a batch begin, also those of an earlier process.
-fn query_prefix(batch: &Frozen) -> String {
-    let BatchId { cluster, boot, batch: sequence } = &batch.id;
-    format!("{cluster}-{boot}-{}-{sequence}-", batch.table)
-}
-
-/// What became of a batch.
+/// What became of a batch, or of a piece of it.
 enum Landing {
     Landed,
     Refused,
+    TooLarge,
 }
 
 /// Full jitter: anything between zero and the doubled pause, so that a fleet that failed together does not come back

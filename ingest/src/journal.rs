@@ -2,14 +2,15 @@
 //! recorded.
 //!
 //! ```text
-//! <spool>/journal/<table>-<boot>-<number>.rows
+//! <spool>/journal/<table>-<boot>-<first batch>.rows
 //! header   "SHRDROWS"  version u32  crc32 u32 of these twelve bytes
 //! record   length u32 of the row   crc32 u32 of length and row   the row, see Row::put
 //! ```
 //!
-//! One file holds the rows of one seal. When the batcher seals, it starts the next file and takes exactly the rows of the
-//! file before out of the queue; their batches go to the spool together, each naming the file, and then the file goes.
-//! Whatever moment a kill picks, a row is in a file that no batch names, or in batches that all name its file.
+//! One file holds the rows of one seal. When the batcher seals, it takes exactly the rows of the file out of the queue and
+//! starts the next one. The name says which numbers their batches have, one per partition in order; so whoever finds a
+//! file, however often and whatever became of its rows meanwhile, makes the same batches of it, looks for them in
+//! ClickHouse, and sends what is missing. The file goes once each of its batches has landed, is on disk, or was dropped.
 //!
 //! Appending is one write to a file, into the kernel's memory: it survives a kill of the process, not a power loss.
 
@@ -36,6 +37,26 @@ const MAX_ROW_BYTES: usize = 64 << 10;
 /// Longest file that recovery reads: the largest batch, of rows with long names.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
+/// A file whose rows are in batches now.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    path: PathBuf,
+    /// Every row of its batches is in it: none met a disk that did not take it.
+    pub(crate) has_all: bool,
+}
+
+impl Sealed {
+    /// Its rows need it no more.
+    pub(crate) fn remove(&self) {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(file = %self.path.display(), %error, "a journal whose rows are safe cannot be removed");
+            }
+            _ => {}
+        }
+    }
+}
+
 /// The journal of one table.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -49,9 +70,12 @@ pub(crate) struct Journal {
 
 #[derive(Debug)]
 struct State {
-    number: u64,
+    /// Number of the first batch that the rows of the present file go into.
+    next_batch: u64,
     file: Option<File>,
     bytes: u64,
+    /// Rows of the present seal that are not in the file.
+    missed: u64,
     /// Reused for every row.
     record: Vec<u8>,
 }
@@ -60,7 +84,7 @@ impl Journal {
     pub(crate) fn new<R: Row>(spool: &Path, boot: u64, failed: Arc<AtomicU64>) -> io::Result<Self> {
         let directory = spool.join("journal");
         fs::create_dir_all(&directory)?;
-        let state = State { number: 0, file: None, bytes: 0, record: Vec::new() };
+        let state = State { next_batch: 1, file: None, bytes: 0, missed: 0, record: Vec::new() };
         let prefix = format!("{}-{boot}-", R::TABLE);
         Ok(Self { directory, prefix, state: Mutex::new(state), failed })
     }
@@ -69,10 +93,11 @@ impl Journal {
     pub(crate) fn append<R: Row>(&self, row: R, queue: impl FnOnce(R)) {
         // Nothing panics while the lock is held; a poisoned lock still guards whole data.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.write(&mut state, &row)
-            && self.failed.fetch_add(1, Relaxed) == 0
-        {
-            tracing::error!(%error, "the journal cannot be written, rows are in memory only");
+        if let Err(error) = self.write(&mut state, &row) {
+            state.missed += 1;
+            if self.failed.fetch_add(1, Relaxed) == 0 {
+                tracing::error!(%error, "the journal cannot be written, rows are in memory only");
+            }
         }
         queue(row);
     }
@@ -88,7 +113,7 @@ impl Journal {
         record[4..8].copy_from_slice(&crc.to_le_bytes());
 
         if state.file.is_none() {
-            let path = self.directory.join(self.name(state.number));
+            let path = self.path(state.next_batch);
             // What is there under this name is a file of ours whose header found no room.
             let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
             file.write_all_at(&header(), 0)?;
@@ -102,24 +127,20 @@ impl Journal {
         Ok(())
     }
 
-    /// Ends the present file and returns its name. `drain` empties the queue meanwhile, so that it holds exactly the rows
-    /// that are recorded from now on, which go to the next file.
-    pub(crate) fn close_file(&self, drain: impl FnOnce()) -> String {
+    /// Ends the present file, and returns it with the number of the first batch that its rows go into. `drain` empties the
+    /// queue meanwhile, so that it holds exactly the rows that are recorded from now on, and says how many batches the
+    /// drained ones make.
+    pub(crate) fn close_file(&self, drain: impl FnOnce() -> u64) -> (Sealed, u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = self.name(state.number);
-        state.number += 1;
-        (state.file, state.bytes) = (None, 0);
-        drain();
-        name
+        let first_batch = state.next_batch;
+        let sealed = Sealed { path: self.path(first_batch), has_all: state.missed == 0 };
+        state.next_batch += drain();
+        (state.file, state.bytes, state.missed) = (None, 0, 0);
+        (sealed, first_batch)
     }
 
-    /// The rows of a file are in the spool now, or were dropped and counted.
-    pub(crate) fn remove(&self, name: &str) {
-        remove(&self.directory.join(name));
-    }
-
-    fn name(&self, number: u64) -> String {
-        format!("{}{number:010}.rows", self.prefix)
+    fn path(&self, first_batch: u64) -> PathBuf {
+        self.directory.join(format!("{}{first_batch:010}.rows", self.prefix))
     }
 }
 
@@ -127,6 +148,8 @@ impl Journal {
 #[derive(Debug)]
 pub(crate) struct Left {
     pub(crate) name: String,
+    pub(crate) boot: u64,
+    pub(crate) first_batch: u64,
     path: PathBuf,
 }
 
@@ -140,20 +163,22 @@ pub(crate) fn left_behind<R: Row>(spool: &Path) -> io::Result<Vec<Left>> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if identify(&name).is_some_and(|(table, _)| table == R::TABLE) {
-            left.push(Left { name, path: entry.path() });
+        if let Some((table, boot, first_batch)) = identify(&name)
+            && table == R::TABLE
+        {
+            left.push(Left { name, boot, first_batch, path: entry.path() });
         }
     }
-    left.sort_by(|a, b| a.name.cmp(&b.name));
+    left.sort_by_key(|left| (left.boot, left.first_batch));
     Ok(left)
 }
 
-/// The table and the boot in a file's name, if it is one of ours.
-pub(crate) fn identify(name: &str) -> Option<(Table, u64)> {
+/// The table, the boot and the first batch in a file's name, if it is one of ours.
+pub(crate) fn identify(name: &str) -> Option<(Table, u64, u64)> {
     let (table, rest) = name.strip_suffix(".rows")?.split_once('-')?;
-    let (boot, _) = rest.split_once('-')?;
+    let (boot, first_batch) = rest.split_once('-')?;
     let table = Table::ALL.into_iter().find(|known| known.name() == table)?;
-    Some((table, boot.parse().ok()?))
+    Some((table, boot.parse().ok()?, first_batch.parse().ok()?))
 }
 
 /// A file's bytes; of one that is longer than any of ours, as many as the longest has.
@@ -179,24 +204,20 @@ impl Left {
         }
     }
 
-    /// Its rows are in the spool now.
-    pub(crate) fn remove(&self) {
-        remove(&self.path);
+    /// The file, for the batches that are made of it.
+    pub(crate) fn sealed(&self) -> Sealed {
+        Sealed { path: self.path.clone(), has_all: true }
     }
 
-    /// Keeps it where a person can look at it.
-    pub(crate) fn set_aside(&self, spool: &Path) {
-        let moved = fs::rename(&self.path, spool.join("quarantine").join(&self.name));
-        tracing::error!(file = self.name, moved = moved.is_ok(), "the end of a journal is damaged, it was set aside");
-    }
-}
-
-fn remove(path: &Path) {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(file = %path.display(), %error, "a journal that is sealed cannot be removed");
-        }
-        _ => {}
+    /// Keeps a copy where a person can look at it; `false` if that failed.
+    pub(crate) fn copy_aside(&self, spool: &Path) -> bool {
+        let copied = fs::copy(&self.path, spool.join("quarantine").join(&self.name));
+        tracing::error!(
+            file = self.name,
+            copied = copied.is_ok(),
+            "the end of a journal is damaged, a copy was set aside"
+        );
+        copied.is_ok()
     }
 }
 

@@ -9,13 +9,11 @@ mod live;
 
 use std::{sync::Arc, time::Duration};
 
-use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, core::Collector,
-};
+use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, core::Collector};
 use shardlake_schema::{Table, answer::Verdict};
 
 use self::live::Live;
-use crate::{batch::Frozen, config::Config, recorder::Shared};
+use crate::{config::Config, recorder::Shared};
 
 /// Buckets of command durations, seconds: those of the dashboards that exist.
 const COMMAND_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -39,6 +37,7 @@ pub(crate) struct Metrics {
     pub(crate) instrumentation_errors: IntCounterVec,
     inserts: IntCounterVec,
     insert_seconds: HistogramVec,
+    insert_rows: IntCounterVec,
     insert_bytes: IntCounterVec,
     batch_rows: HistogramVec,
 }
@@ -104,7 +103,16 @@ impl Metrics {
                 INSERT_SECONDS,
                 &["table"],
             )?,
-            insert_bytes: counter("shardlake_insert_bytes_total", "Compressed bytes of landed batches", &["table"])?,
+            insert_rows: counter(
+                "shardlake_insert_rows_total",
+                "Rows that were sent, by result",
+                &["table", "result"],
+            )?,
+            insert_bytes: counter(
+                "shardlake_insert_bytes_total",
+                "Compressed bytes that were sent, by result",
+                &["table", "result"],
+            )?,
             batch_rows: histogram("shardlake_batch_rows", "Rows of landed batches", BATCH_ROWS, &["table"])?,
             registry,
         };
@@ -133,9 +141,10 @@ impl Metrics {
         let table = [table.name()];
         InsertMetrics {
             attempts: self.inserts.clone(),
+            rows: self.insert_rows.clone(),
+            bytes: self.insert_bytes.clone(),
             seconds: self.insert_seconds.with_label_values(&table),
-            bytes: self.insert_bytes.with_label_values(&table),
-            rows: self.batch_rows.with_label_values(&table),
+            batch_rows: self.batch_rows.with_label_values(&table),
         }
     }
 }
@@ -157,21 +166,23 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -
 #[derive(Clone)]
 pub(crate) struct InsertMetrics {
     attempts: IntCounterVec,
+    rows: IntCounterVec,
+    bytes: IntCounterVec,
     seconds: prometheus::Histogram,
-    bytes: IntCounter,
-    rows: prometheus::Histogram,
+    batch_rows: prometheus::Histogram,
 }
 
 impl InsertMetrics {
     /// Counts an attempt; `verdict` is `None` for one that landed.
     #[allow(clippy::cast_precision_loss, reason = "a batch has far fewer than 2^52 rows")]
-    pub(crate) fn attempted(&self, verdict: Option<Verdict>, batch: &Frozen, took: Duration) {
-        let result = verdict.map_or("landed", Verdict::as_str);
-        self.attempts.with_label_values(&[batch.table.name(), result]).inc();
+    pub(crate) fn attempted(&self, table: Table, verdict: Option<Verdict>, rows: u64, bytes: usize, took: Duration) {
+        let labels = [table.name(), verdict.map_or("landed", Verdict::as_str)];
+        self.attempts.with_label_values(&labels).inc();
+        self.rows.with_label_values(&labels).inc_by(rows);
+        self.bytes.with_label_values(&labels).inc_by(bytes as u64);
         self.seconds.observe(took.as_secs_f64());
         if verdict.is_none() {
-            self.bytes.inc_by(batch.body.len() as u64);
-            self.rows.observe(batch.rows as f64);
+            self.batch_rows.observe(rows as f64);
         }
     }
 }

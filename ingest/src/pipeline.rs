@@ -4,6 +4,7 @@
 mod opening;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -28,7 +29,7 @@ use crate::{
     journal::Journal,
     queue::Queue,
     recorder::Shared,
-    spool::{Disk, PartOf, Spool, SpoolError},
+    spool::{Disk, Spool, SpoolError},
 };
 
 /// How often a batcher looks into its queue, unless it is woken. It decides how far a queue must reach.
@@ -52,8 +53,6 @@ pub(crate) struct Lanes {
 pub(crate) struct Lane<R> {
     queue: Arc<Queue<R>>,
     spool: Arc<Spool>,
-    /// Batches sealed while it was opened, from rows that an earlier process had recorded.
-    sealed: u64,
 }
 
 /// A lane without its row type.
@@ -135,7 +134,6 @@ impl<R: Row> Lane<R> {
         Self {
             queue: Arc::new(Queue::new(config.queue_rows, config.when_full, journal, Arc::clone(&book))),
             spool: Arc::new(Spool::new(&config.spool, config.when_full, disk, book)),
-            sealed: 0,
         }
     }
 
@@ -162,7 +160,7 @@ impl<R: Row> Lane<R> {
             limits: shared.config.batch,
             cluster: shared.cluster.clone(),
             boot: shared.boot,
-            sealed: self.sealed,
+            next_batch: 1,
         };
         tasks.spawn_on(batcher.run(), writer);
         let metrics = shared.metrics.inserts(R::TABLE);
@@ -192,8 +190,8 @@ struct Batcher<R> {
     limits: BatchLimits,
     cluster: Name,
     boot: u64,
-    /// Batches sealed so far: the sequence of the last one.
-    sealed: u64,
+    /// Number of the next batch, without a journal: that gives numbers itself.
+    next_batch: u64,
 }
 
 impl<R: Row> Batcher<R> {
@@ -228,34 +226,38 @@ impl<R: Row> Batcher<R> {
     /// Freezes the open rows and gives them to the spool. With a journal, every row of its present file goes along.
     async fn seal(&mut self, mut open: Open<R>) {
         let queue = &self.queue;
-        let journal = queue.journal.as_ref().map(|journal| {
-            let name = journal.close_file(|| while open.take(queue) {});
-            (journal, name)
-        });
-        let parts = batch::by_partition(open.rows);
-        let count = parts.len();
-        let mut frozen = Vec::with_capacity(count);
-        for (part, rows) in parts.into_iter().enumerate() {
-            let id = BatchId { cluster: self.cluster.clone(), boot: self.boot, batch: self.sealed + 1 };
+        let (journal, first_batch) = match &queue.journal {
+            Some(journal) => {
+                let (sealed, first_batch) = journal.close_file(|| {
+                    while open.take(queue) {}
+                    open.partitions.len() as u64
+                });
+                (Some(Arc::new(sealed)), first_batch)
+            }
+            None => (None, self.next_batch),
+        };
+        self.next_batch = first_batch + open.partitions.len() as u64;
+        let mut frozen = Vec::with_capacity(open.partitions.len());
+        for (batch, rows) in (first_batch..).zip(batch::by_partition(open.rows)) {
+            let id = BatchId { cluster: self.cluster.clone(), boot: self.boot, batch };
             let number = rows.len() as u64;
             match freeze(rows, id).await {
-                Ok(batch) => {
-                    self.sealed += 1;
-                    let journal = journal.as_ref().map(|(_, name)| PartOf { name: name.clone(), part, parts: count });
-                    frozen.push(Frozen { journal, ..batch });
-                }
+                Ok(batch) => frozen.push(batch),
                 Err(error) => {
                     tracing::error!(table = %R::TABLE, rows = number, %error, "a batch cannot be encoded, its rows are dropped");
-                    self.queue.book.give_up_batched(number, DropReason::Encoding);
+                    queue.book.give_up_batched(number, DropReason::Encoding);
                 }
             }
         }
-        // No await from here on: the inserter must not see a part before all are there and the journal is gone.
         for batch in frozen {
-            self.spool.push(batch);
+            match &journal {
+                Some(journal) => self.spool.push_journalled(batch, Arc::clone(journal), None),
+                None => self.spool.push(batch),
+            }
         }
-        if let Some((journal, name)) = journal {
-            journal.remove(&name);
+        // Usually its batches are on disk by now, and it is needed no more.
+        if let Some(journal) = journal.and_then(Arc::into_inner) {
+            journal.remove();
         }
     }
 }
@@ -264,13 +266,15 @@ impl<R: Row> Batcher<R> {
 struct Open<R> {
     rows: Vec<R>,
     bytes: usize,
+    /// Of its rows: as many batches they make.
+    partitions: BTreeSet<u32>,
     /// When it is sealed at the latest, once there is a row.
     due: Option<Instant>,
 }
 
 impl<R> Default for Open<R> {
     fn default() -> Self {
-        Self { rows: Vec::new(), bytes: 0, due: None }
+        Self { rows: Vec::new(), bytes: 0, partitions: BTreeSet::new(), due: None }
     }
 }
 
@@ -279,8 +283,10 @@ impl<R: Row> Open<R> {
     fn take(&mut self, queue: &Queue<R>) -> bool {
         let before = self.rows.len();
         queue.take(&mut self.rows, TAKEN_AT_ONCE);
-        self.bytes += self.rows[before..].iter().map(Row::own_bytes).sum::<usize>();
-        self.rows.len() > before
+        let taken = &self.rows[before..];
+        self.bytes += taken.iter().map(Row::own_bytes).sum::<usize>();
+        self.partitions.extend(taken.iter().map(|row| R::TABLE.partition(row.time())));
+        !taken.is_empty()
     }
 }
 

@@ -6,6 +6,11 @@
 //!
 //! The batch at the head is lent to the inserter and stays the spool's until [`Spool::landed`] or [`Spool::refused`]; it
 //! is never the one that gives way to a newer batch, because an attempt may be on its way.
+//!
+//! Rows that came out of a journal are safe before they are a batch. So their journal stays until every batch made of it
+//! has landed, is on disk, or was dropped and counted: a disk that takes no batch does not make them less safe.
+
+mod held;
 
 mod disk;
 
@@ -19,7 +24,6 @@ mod segment;
 pub mod inspect;
 
 use std::{
-    collections::VecDeque,
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -32,12 +36,16 @@ use shardlake_schema::{BatchId, Table, TimeMs};
 use tokio::sync::Notify;
 
 pub use self::disk::SpoolError;
-pub(crate) use self::{disk::Disk, recovery::Stored, segment::PartOf};
-use self::{ledger::Place, segment::Head};
+pub(crate) use self::{disk::Disk, ledger::Sent, recovery::Stored};
+use self::{
+    held::{Batches, Held, OnDisk},
+    segment::Head,
+};
 use crate::{
     account::{Book, DropReason},
     batch::Frozen,
     config::{self, Journal, WhenFull},
+    journal::Sealed,
 };
 
 /// The spool of one table.
@@ -54,61 +62,12 @@ pub(crate) struct Spool {
     oldest_sealed_ms: AtomicI64,
 }
 
-#[derive(Debug, Default)]
-struct Batches {
-    waiting: VecDeque<Held>,
-    /// Bytes of bodies in memory.
-    in_memory: usize,
-    /// The head is with the inserter.
-    lent: bool,
-    /// The last attempt failed: what comes goes to disk.
-    in_trouble: bool,
-    /// No more batches will come.
-    closed: bool,
-}
-
-impl Batches {
-    /// Frees the memory of the newest batch that is on disk too; `false` if there is none.
-    fn release_one(&mut self) -> bool {
-        let both = |held: &&mut Held| held.in_memory && held.on_disk.is_some();
-        let freed = self.waiting.iter_mut().rev().find(both).map_or(0, release);
-        self.in_memory -= freed;
-        freed > 0
-    }
-
-    /// The lent batch, which is at the head.
-    fn take_back(&mut self) -> Option<Held> {
-        self.lent = false;
-        self.waiting.pop_front()
-    }
-}
-
-/// A batch, in memory, on disk, or both.
-#[derive(Debug)]
-struct Held {
-    /// Its body is empty while it is only on disk.
-    batch: Frozen,
-    in_memory: bool,
-    on_disk: Option<OnDisk>,
-    attempt: u32,
-    /// An earlier process may have sent it.
-    doubtful: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct OnDisk {
-    place: Place,
-    length: usize,
-}
-
 /// A batch that is lent to the inserter.
 #[derive(Debug)]
 pub(crate) struct Lent {
     pub(crate) batch: Frozen,
-    /// The attempt number whose token is in force.
-    pub(crate) attempt: u32,
-    /// An attempt may have been made before: look first.
-    pub(crate) doubtful: bool,
+    /// How it was sent last, perhaps by an earlier process: look first.
+    pub(crate) sent: Option<Sent>,
 }
 
 impl Spool {
@@ -138,24 +97,31 @@ impl Spool {
             first_time: TimeMs(head.first_time_ms),
             last_time: TimeMs(head.last_time_ms),
             sealed_at: TimeMs(head.sealed_at_ms),
-            journal: head.journal,
             body: Bytes::new(),
         };
         let on_disk = Some(OnDisk { place: stored.place, length: stored.length });
-        batches.waiting.push_back(Held { batch, in_memory: false, on_disk, attempt: stored.attempt, doubtful: true });
+        batches.waiting.push_back(Held { batch, in_memory: false, on_disk, sent: Some(stored.sent), journal: None });
         self.note_oldest(&batches);
     }
 
     /// Takes a batch that was counted as batched.
     pub(crate) fn push(&self, batch: Frozen) {
+        self.hold(batch, None, None);
+    }
+
+    /// The same for a batch whose rows are in a journal; `sent` as an earlier process may have done it.
+    pub(crate) fn push_journalled(&self, batch: Frozen, journal: Arc<Sealed>, sent: Option<Sent>) {
+        self.hold(batch, Some(journal), sent);
+    }
+
+    fn hold(&self, batch: Frozen, journal: Option<Arc<Sealed>>, sent: Option<Sent>) {
         let mut batches = self.lock();
         self.book.spooled.fetch_add(batch.rows, Relaxed);
         self.book.batched.fetch_sub(batch.rows, Relaxed);
         batches.in_memory += batch.body.len();
-        let mut held = Held { batch, in_memory: true, on_disk: None, attempt: 0, doubtful: false };
+        let mut held = Held { batch, in_memory: true, on_disk: None, sent, journal };
         let full = batches.in_memory > self.memory_bytes;
-        // Rows of a journal were safe on disk, so their batch has to be.
-        if full || batches.in_trouble || held.batch.journal.is_some() || self.journal == Journal::Always {
+        if full || batches.in_trouble || held.journal.is_some() || self.journal == Journal::Always {
             self.save(&mut held);
         }
         batches.waiting.push_back(held);
@@ -172,12 +138,13 @@ impl Spool {
         let saved = saved.map(|(place, length)| OnDisk { place, length });
         match saved {
             Ok(on_disk) => {
-                if held.attempt > 0
-                    && let Err(error) = disk.attempt(on_disk.place, held.attempt)
+                if let Some(sent) = held.sent
+                    && let Err(error) = disk.sent(on_disk.place, sent)
                 {
                     tracing::warn!(%error, "the spool's ledger cannot be written");
                 }
                 held.on_disk = Some(on_disk);
+                held.leave_journal();
             }
             Err(error) => {
                 tracing::warn!(table = %held.batch.table, batch = held.batch.id.batch, %error, "a batch stays in memory");
@@ -193,21 +160,22 @@ impl Spool {
             WhenFull::DropOldest => movable.next(),
             WhenFull::DropNewest => movable.next_back(),
         };
-        let Some(held) = index.map(|(index, _)| index).and_then(|index| batches.waiting.remove(index)) else {
+        let Some(mut held) = index.map(|(index, _)| index).and_then(|index| batches.waiting.remove(index)) else {
             return false;
         };
         tracing::error!(table = %held.batch.table, rows = held.batch.rows, batch = held.batch.id.batch, "spool is full, a batch was dropped");
-        self.forget(batches, &held, DropReason::SpoolFull);
+        self.forget(batches, &mut held, DropReason::SpoolFull);
         true
     }
 
-    fn forget(&self, batches: &mut Batches, held: &Held, reason: DropReason) {
+    fn forget(&self, batches: &mut Batches, held: &mut Held, reason: DropReason) {
         self.let_go(batches, held);
         self.book.drop_rows(held.batch.rows, reason);
     }
 
     /// Takes a batch that is not in the queue any more off all accounts of space.
-    fn let_go(&self, batches: &mut Batches, held: &Held) {
+    fn let_go(&self, batches: &mut Batches, held: &mut Held) {
+        held.leave_journal();
         if held.in_memory {
             batches.in_memory -= held.batch.body.len();
         }
@@ -245,14 +213,14 @@ impl Spool {
             match self.body(held) {
                 Ok(body) => {
                     let batch = Frozen { body, ..held.batch.clone() };
-                    let lent = Lent { batch, attempt: held.attempt, doubtful: held.doubtful };
+                    let lent = Lent { batch, sent: held.sent };
                     batches.lent = true;
                     return Some(lent);
                 }
                 Err(error) => {
                     tracing::error!(table = %held.batch.table, batch = held.batch.id.batch, rows = held.batch.rows, %error, "a batch cannot be read back from the spool, it is lost");
-                    if let Some(held) = batches.waiting.pop_front() {
-                        self.forget(batches, &held, DropReason::SpoolDamaged);
+                    if let Some(mut held) = batches.waiting.pop_front() {
+                        self.forget(batches, &mut held, DropReason::SpoolDamaged);
                     }
                 }
             }
@@ -266,15 +234,22 @@ impl Spool {
         }
     }
 
-    /// The lent batch will be sent with this attempt number from now on. It must not be sent if this fails: after a
-    /// restart a token that ClickHouse knows would be taken for a fresh one.
-    pub(crate) fn attempt(&self, attempt: u32) -> io::Result<()> {
+    /// The lent batch is about to be sent like this. If this fails it must not be: after a restart a token that ClickHouse
+    /// knows would be taken for a fresh one.
+    ///
+    /// A disk that cannot note when it was sent, with the token that is known already, is no reason to hold it back.
+    pub(crate) fn sending(&self, sent: Sent) -> io::Result<()> {
         let mut batches = self.lock();
         let Some(held) = batches.waiting.front_mut() else { return Ok(()) };
-        if let (Some(disk), Some(on_disk)) = (&self.disk, held.on_disk) {
-            disk.attempt(on_disk.place, attempt)?;
+        let known = held.sent.unwrap_or(Sent::PERHAPS);
+        let known = (sent.attempt, sent.pieces_log2) == (known.attempt, known.pieces_log2);
+        if let (Some(disk), Some(on_disk)) = (&self.disk, held.on_disk)
+            && let Err(error) = disk.sent(on_disk.place, sent)
+            && !known
+        {
+            return Err(error);
         }
-        held.attempt = attempt;
+        held.sent = Some(sent);
         Ok(())
     }
 
@@ -293,9 +268,9 @@ impl Spool {
     pub(crate) fn landed(&self) {
         let mut batches = self.lock();
         batches.in_trouble = false;
-        if let Some(held) = batches.take_back() {
+        if let Some(mut held) = batches.take_back() {
             self.book.landed.fetch_add(held.batch.rows, Relaxed);
-            self.let_go(&mut batches, &held);
+            self.let_go(&mut batches, &mut held);
         }
         self.note_oldest(&batches);
     }
@@ -309,8 +284,8 @@ impl Spool {
             }
         }
         let mut batches = self.lock();
-        if let Some(held) = batches.take_back() {
-            self.forget(&mut batches, &held, DropReason::Rejected);
+        if let Some(mut held) = batches.take_back() {
+            self.forget(&mut batches, &mut held, DropReason::Rejected);
         }
         self.note_oldest(&batches);
     }
@@ -329,11 +304,12 @@ impl Spool {
         for _ in 0..batches.waiting.len() {
             let Some(mut held) = batches.waiting.pop_front() else { break };
             self.save(&mut held);
-            if held.on_disk.is_some() {
-                batches.in_memory -= release(&mut held);
+            let in_journal = held.journal.as_ref().is_some_and(|journal| journal.has_all);
+            if held.on_disk.is_some() || in_journal {
+                batches.in_memory -= held.release();
                 batches.waiting.push_back(held);
             } else {
-                self.forget(&mut batches, &held, DropReason::Shutdown);
+                self.forget(&mut batches, &mut held, DropReason::Shutdown);
             }
         }
         self.note_oldest(&batches);
@@ -363,15 +339,6 @@ impl Spool {
     }
 }
 
-/// Frees the memory of a batch that is on disk; returns how many bytes that were.
-fn release(held: &mut Held) -> usize {
-    if held.on_disk.is_none() || !held.in_memory {
-        return 0;
-    }
-    held.in_memory = false;
-    std::mem::take(&mut held.batch.body).len()
-}
-
 fn head_of(batch: &Frozen) -> Head {
     Head {
         table: batch.table.name().to_owned(),
@@ -382,7 +349,6 @@ fn head_of(batch: &Frozen) -> Head {
         first_time_ms: batch.first_time.0,
         last_time_ms: batch.last_time.0,
         sealed_at_ms: batch.sealed_at.0,
-        journal: batch.journal.clone(),
     }
 }
 

@@ -11,6 +11,8 @@ use clickhouse::error::Error;
 pub enum Verdict {
     /// The same batch may land later: the server is away, busy or full.
     Retry,
+    /// Part of this batch may land where all of it is too much: a proxy limits the size of a body, or the server its memory.
+    Split,
     /// This batch can never land, others can: its content is refused.
     Quarantine,
     /// No batch for this table can land until a human acts: wrong password, missing table, missing right.
@@ -23,6 +25,7 @@ impl Verdict {
     pub const fn as_str(self) -> &'static str {
         match self {
             Verdict::Retry => "retry",
+            Verdict::Split => "split",
             Verdict::Quarantine => "quarantine",
             Verdict::Stop => "stop",
         }
@@ -53,6 +56,8 @@ const POISON: &[u32] = &[
 const NEEDS_A_HUMAN: &[u32] = &[
     8,   // THERE_IS_NO_COLUMN: the schema is older or newer than this build
     16,  // NO_SUCH_COLUMN_IN_TABLE
+    43,  // ILLEGAL_TYPE_OF_ARGUMENT: a materialized view does not fit its table
+    48,  // NOT_IMPLEMENTED: the table is a view, or its engine takes no inserts
     60,  // UNKNOWN_TABLE
     81,  // UNKNOWN_DATABASE
     115, // UNKNOWN_SETTING
@@ -67,9 +72,16 @@ const NEEDS_A_HUMAN: &[u32] = &[
 /// `TOO_MANY_PARTS`: back-pressure, unless the insert itself touches too many partitions.
 const TOO_MANY_PARTS: u32 = 252;
 
-/// Decides about a batch whose insert failed with `error`.
-pub fn classify(error: &Error) -> Verdict {
+/// `MEMORY_LIMIT_EXCEEDED`: of one insert, or of the whole server, which is back-pressure.
+const MEMORY_LIMIT: u32 = 241;
+
+/// `413 Content Too Large`: a proxy's limit, often 1 MiB. ClickHouse has none.
+const TOO_LARGE: u16 = 413;
+
+/// Decides about a batch whose insert failed with `error`; `status` is that of the HTTP answer, if there was one.
+pub fn classify(error: &Error, status: Option<u16>) -> Verdict {
     match error {
+        _ if status == Some(TOO_LARGE) => Verdict::Split,
         Error::BadResponse(text) => classify_exception(text),
         Error::InvalidParams(_) | Error::Unsupported(_) => Verdict::Stop, // no valid URL: nothing can be sent
         _ => Verdict::Retry,
@@ -79,13 +91,23 @@ pub fn classify(error: &Error) -> Verdict {
 fn classify_exception(text: &str) -> Verdict {
     match exception_code(text) {
         Some(TOO_MANY_PARTS) if text.contains("Too many partitions") => Verdict::Quarantine,
+        Some(MEMORY_LIMIT) if text.contains("Query memory limit") || text.contains("(for query)") => Verdict::Split,
         Some(code) if POISON.contains(&code) => Verdict::Quarantine,
         Some(code) if NEEDS_A_HUMAN.contains(&code) => Verdict::Stop,
         _ => Verdict::Retry,
     }
 }
 
-/// The code of a ClickHouse exception: `Code: 60. DB::Exception: …`. `None` for any other text.
+/// The code of the exception that ClickHouse answered with; `None` if somebody else did, or nobody.
+pub fn code(error: &Error) -> Option<u32> {
+    match error {
+        Error::BadResponse(text) => exception_code(text),
+        _ => None,
+    }
+}
+
+/// The code of a ClickHouse exception: `Code: 60. DB::Exception: …`, or `Code: 60` if its text was lost. `None` for any
+/// other text.
 pub fn exception_code(text: &str) -> Option<u32> {
     let (_, rest) = text.split_once("Code: ")?;
     let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
@@ -102,6 +124,17 @@ mod tests {
         let poison = "Code: 252. DB::Exception: Too many partitions for single INSERT block (more than 100).";
         assert_eq!(classify_exception(busy), Verdict::Retry);
         assert_eq!(classify_exception(poison), Verdict::Quarantine);
+    }
+
+    #[test]
+    fn what_is_too_large_is_split() {
+        let query =
+            "Code: 241. DB::Exception: Query memory limit exceeded: would use 1.00 GiB. (MEMORY_LIMIT_EXCEEDED)";
+        let server =
+            "Code: 241. DB::Exception: (total) memory limit exceeded: would use 10 GiB. (MEMORY_LIMIT_EXCEEDED)";
+        assert_eq!((classify_exception(query), classify_exception(server)), (Verdict::Split, Verdict::Retry));
+        let html = Error::BadResponse("<html>nginx</html>".to_owned());
+        assert_eq!((classify(&html, Some(413)), classify(&html, Some(502))), (Verdict::Split, Verdict::Retry));
     }
 
     #[test]

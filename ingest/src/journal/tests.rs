@@ -26,15 +26,20 @@ fn rows_outlive_the_process_file_by_file() {
     for time in 1..=3 {
         journal.append(row(time), |row| queued.lock().unwrap().push(row));
     }
-    let name = journal.close_file(|| queued.lock().unwrap().clear());
+    let drained = || {
+        queued.lock().unwrap().clear();
+        2 // of two partitions, say
+    };
+    let (sealed, first_batch) = journal.close_file(drained);
+    assert!(sealed.has_all && first_batch == 1);
     journal.append(row(4), |_| {});
     drop(journal); // nothing is written on the way out, as in a kill
 
     let left = left_behind::<Sample>(spool.path()).unwrap();
-    assert_eq!(left.iter().map(|left| left.name.as_str()).collect::<Vec<_>>(), [&name, "samples-7-0000000001.rows"]);
+    assert_eq!(left.iter().map(|left| (left.boot, left.first_batch)).collect::<Vec<_>>(), [(7, 1), (7, 3)]);
     assert_eq!(times(&left[0].rows().0), [1, 2, 3]);
     assert_eq!(times(&left[1].rows().0), [4]);
-    left[0].remove();
+    sealed.remove();
     assert_eq!(left_behind::<Sample>(spool.path()).unwrap().len(), 1);
     assert!(left_behind::<shardlake_schema::rows::Process>(spool.path()).unwrap().is_empty(), "another table's");
 }
@@ -46,7 +51,7 @@ fn a_file_cut_or_damaged_anywhere_yields_the_rows_before() {
     for time in 1..=3 {
         journal.append(row(time), |_| {});
     }
-    let whole = fs::read(spool.path().join("journal/samples-7-0000000000.rows")).unwrap();
+    let whole = fs::read(spool.path().join("journal/samples-7-0000000001.rows")).unwrap();
     let record = (whole.len() - HEADER_BYTES) / 3;
     for position in 0..whole.len() {
         let expected = position.saturating_sub(HEADER_BYTES) / record;

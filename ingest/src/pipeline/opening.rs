@@ -1,6 +1,7 @@
 //! Opening the lanes over a directory: what an earlier process left there comes first.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -11,10 +12,10 @@ use shardlake_schema::{BatchId, Name, Row};
 use super::Lane;
 use crate::{
     account::DropReason,
-    batch::{self, Frozen},
+    batch,
     config::{self, Config},
     journal::{self, Journal, Left},
-    spool::{Disk, PartOf, SpoolError, Stored},
+    spool::{Disk, Sent, SpoolError, Stored},
 };
 
 /// The lanes' directory, open.
@@ -39,8 +40,7 @@ impl<'a> Opening<'a> {
         Ok(Self { config, cluster, boot, directory, disk: Arc::new(disk), stored: recovered.batches })
     }
 
-    /// Opens `R`'s lane with everything that an earlier process left for it: batches first, then rows, which become
-    /// batches of this process.
+    /// Opens `R`'s lane with everything that an earlier process left for it: batches first, then rows.
     pub(super) fn lane<R: Row>(&mut self) -> Result<Lane<R>, SpoolError> {
         let journals = journal::left_behind::<R>(self.directory).map_err(|source| self.io_error(source))?;
         let journal = match self.config.spool.journal {
@@ -50,65 +50,46 @@ impl<'a> Opening<'a> {
             }
             config::Journal::Off | config::Journal::Spill => None,
         };
-        let mut lane = Lane::new(self.config, Some(Arc::clone(&self.disk)), journal);
+        let lane = Lane::new(self.config, Some(Arc::clone(&self.disk)), journal);
         let of_this_table = |stored: &mut Stored| stored.head.table == R::TABLE.name();
-        let mut batches: Vec<Stored> = self.stored.extract_if(.., of_this_table).collect();
-        let unsealed = self.unsealed(journals, &mut batches)?;
-        for stored in batches {
+        let mut known = BTreeSet::new();
+        for stored in self.stored.extract_if(.., of_this_table) {
+            known.insert((stored.head.boot, stored.head.batch));
             lane.spool.take_up(R::TABLE, stored);
         }
-        for left in unsealed {
-            self.seal(&mut lane, &left);
+        for left in journals {
+            self.seal(&lane, &known, &left);
         }
         Ok(lane)
     }
 
-    /// Of the journals that were left, those whose rows are not in `batches`.
-    fn unsealed(&self, journals: Vec<Left>, batches: &mut Vec<Stored>) -> Result<Vec<Left>, SpoolError> {
-        let mut unsealed = Vec::new();
-        for left in journals {
-            let parts = |stored: &&Stored| stored.head.journal.as_ref().is_some_and(|part| part.name == left.name);
-            let there = batches.iter().filter(parts).count();
-            let all = batches.iter().find(parts).and_then(|stored| stored.head.journal.as_ref()).map(|part| part.parts);
-            if all == Some(there) {
-                left.remove(); // its rows are in these batches
+    /// Makes batches of what is left of a journal, the very ones that its own process made or would have made; those in
+    /// `known` are in the spool already.
+    fn seal<R: Row>(&self, lane: &Lane<R>, known: &BTreeSet<(u64, u64)>, left: &Left) {
+        let (rows, damaged) = left.rows::<R>();
+        let sealed = Arc::new(left.sealed());
+        for (batch, rows) in (left.first_batch..).zip(batch::by_partition(rows)) {
+            if known.contains(&(left.boot, batch)) {
                 continue;
             }
-            // A kill came between two parts: they were never sent, and the journal has all rows.
-            for stored in batches.extract_if(.., |stored| parts(&&*stored)) {
-                self.disk.settle(stored.place).map_err(|source| self.io_error(source))?;
-            }
-            unsealed.push(left);
-        }
-        Ok(unsealed)
-    }
-
-    fn seal<R: Row>(&self, lane: &mut Lane<R>, left: &Left) {
-        let (rows, damaged) = left.rows::<R>();
-        let book = &lane.queue.book;
-        book.recovered.fetch_add(rows.len() as u64, Relaxed);
-        book.batched.fetch_add(rows.len() as u64, Relaxed);
-        let parts = batch::by_partition(rows);
-        let count = parts.len();
-        for (part, rows) in parts.into_iter().enumerate() {
-            let id = BatchId { cluster: self.cluster.clone(), boot: self.boot, batch: lane.sealed + 1 };
-            match batch::freeze(&rows, id) {
-                Ok(batch) => {
-                    lane.sealed += 1;
-                    let journal = Some(PartOf { name: left.name.clone(), part, parts: count });
-                    lane.spool.push(Frozen { journal, ..batch });
-                }
+            let book = &lane.queue.book;
+            book.recovered.fetch_add(rows.len() as u64, Relaxed);
+            book.batched.fetch_add(rows.len() as u64, Relaxed);
+            match batch::freeze(&rows, BatchId { cluster: self.cluster.clone(), boot: left.boot, batch }) {
+                Ok(batch) => lane.spool.push_journalled(batch, Arc::clone(&sealed), Some(Sent::PERHAPS)),
                 Err(error) => {
                     tracing::error!(table = %R::TABLE, %error, "rows of an earlier process cannot be encoded, they are dropped");
                     book.give_up_batched(rows.len() as u64, DropReason::Encoding);
                 }
             }
         }
+        let mut kept = true;
         if damaged {
-            left.set_aside(self.directory);
             self.disk.quarantined.fetch_add(1, Relaxed);
-        } else {
-            left.remove();
+            kept = left.copy_aside(self.directory);
+        }
+        if let Some(sealed) = Arc::into_inner(sealed).filter(|_| kept) {
+            sealed.remove();
         }
     }
 

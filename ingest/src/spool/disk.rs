@@ -33,7 +33,7 @@ use bytes::Bytes;
 use rustix::fs::{FlockOperation, flock, statvfs};
 
 use super::{
-    ledger::{Decision, Ledger, Place},
+    ledger::{Decision, Ledger, Place, Sent},
     recovery::{Recovered, Recovery},
     segment::{self, Head},
 };
@@ -223,9 +223,9 @@ impl Disk {
         read_body(&self.directory, place, length)
     }
 
-    /// From now on the batch is sent with this attempt number.
-    pub(crate) fn attempt(&self, place: Place, attempt: u32) -> io::Result<()> {
-        self.lock().ledger.decide(place, Decision::Attempt(attempt))
+    /// The batch is about to be sent like this.
+    pub(crate) fn sent(&self, place: Place, sent: Sent) -> io::Result<()> {
+        self.lock().ledger.decide(place, Decision::Sent(sent))
     }
 
     /// The batch is settled; its segment goes if it was the last one there.
@@ -318,9 +318,9 @@ pub(super) fn segment_path(directory: &Path, id: u64) -> PathBuf {
     directory.join(segment_name(id))
 }
 
-/// The number in a segment's name, if it is one.
+/// The number in a segment's name, if it is one of ours: far from the largest, so that the next one can be counted.
 pub(super) fn segment_id(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".segment")?;
     let id = digits.parse().ok()?;
-    (segment_name(id) == name).then_some(id)
+    (segment_name(id) == name && id <= u64::MAX / 2).then_some(id)
 }

@@ -13,7 +13,11 @@ use std::{
 use futures_util::FutureExt as _;
 use shardlake_schema::{Labels, rows::Sample};
 
-use super::{disk::Limits, tests::batch, *};
+use super::{
+    disk::Limits,
+    tests::{batch, sent},
+    *,
+};
 use crate::{
     Config, Receipt, Recorder, Shards,
     journal::{self, Journal as RowJournal},
@@ -120,7 +124,7 @@ fn spool_on(directory: &Path) {
     let world = World::open(directory);
     world.push(1..=100);
     world.spool.next().now_or_never().flatten().unwrap();
-    world.spool.attempt(1).unwrap();
+    world.spool.sending(sent(1)).unwrap();
     let filler = fill(directory);
     world.push(101..=110);
     let (on_disk, in_memory) = world.waiting();
@@ -140,9 +144,9 @@ fn spool_on(directory: &Path) {
     world.push(111..=115);
     assert_eq!(segments(directory), before, "a batch that finds no room leaves no file");
     let lent = world.spool.next().now_or_never().flatten().unwrap();
-    assert_eq!((lent.batch.id.batch, lent.attempt), (1, 1), "the ledger is what it was");
+    assert_eq!((lent.batch.id.batch, lent.sent), (1, Some(sent(1))), "the ledger is what it was");
     for attempt in 2..=200 {
-        if world.spool.attempt(attempt).is_err() {
+        if world.spool.sending(sent(attempt)).is_err() {
             break; // no room in the ledger: the inserter waits
         }
     }
@@ -187,7 +191,7 @@ fn journal_on(directory: &Path) {
     let left = journal::left_behind::<Sample>(directory).unwrap();
     let (rows, damaged) = left[0].rows::<Sample>();
     assert!(!damaged && rows.len() as u64 == 1200 - missed && rows.is_sorted_by_key(|row| row.time));
-    left[0].remove();
+    left[0].sealed().remove();
 }
 
 /// The whole of it, with ClickHouse away.

@@ -24,8 +24,8 @@ use shardlake_schema::{
 use super::{
     ledger::{self, Decision, Place},
     recovery::scan,
-    segment::{self, Head, PartOf},
-    tests::batch,
+    segment::{self, Head},
+    tests::{batch, sent},
 };
 use crate::journal::{self, Journal};
 
@@ -76,15 +76,13 @@ impl Files {
         let mut segment = segment::header().to_vec();
         for sequence in 1..=3 {
             let batch = batch(sequence);
-            let part = PartOf { name: "samples-1-0000000001.rows".to_owned(), part: 0, parts: 1 };
-            let head = Head { journal: (sequence == 2).then_some(part), ..super::head_of(&batch) };
             let body = &batch.body[..40];
-            segment.extend_from_slice(&segment::record_head(&head, body));
+            segment.extend_from_slice(&segment::record_head(&super::head_of(&batch), body));
             segment.extend_from_slice(body);
         }
         let mut ledger = Vec::new();
         for offset in 0..6 {
-            let decision = if offset % 2 == 0 { Decision::Settled } else { Decision::Attempt(offset) };
+            let decision = if offset % 2 == 0 { Decision::Settled } else { Decision::Sent(sent(offset)) };
             ledger.extend_from_slice(&ledger::record(Place { segment: 1, offset: u64::from(offset) }, decision));
         }
         let spool = tempfile::tempdir().unwrap();
@@ -94,7 +92,7 @@ impl Files {
             let row = Sample { time: TimeMs(time), name: "up".into(), kind: "gauge".into(), labels, value: 1.0 };
             journal.append(row, |_| {});
         }
-        let journal = journal::read(&spool.path().join("journal/samples-1-0000000000.rows")).unwrap();
+        let journal = journal::read(&spool.path().join("journal/samples-1-0000000001.rows")).unwrap();
         Self { segment, ledger, journal }
     }
 
@@ -214,8 +212,8 @@ fn mend_journal(bytes: &mut [u8]) {
 
 fn mend_ledger(bytes: &mut [u8]) {
     for record in bytes.chunks_exact_mut(32) {
-        let crc = crc32fast::hash(&record[..24]);
-        overwrite(record, 24, &crc.to_le_bytes());
+        let crc = crc32fast::hash(&record[..28]);
+        overwrite(record, 28, &crc.to_le_bytes());
     }
 }
 
@@ -230,9 +228,11 @@ fn check_segment(bytes: &[u8], tally: &mut Tally) {
                 let (crc, end) = segment_record(bytes, at).unwrap();
                 assert_eq!((record.offset, record.end), (at as u64, end as u64));
                 assert_eq!(u32_at(bytes, at + 4), Some(crc), "the checksum of an accepted record");
-                let Head { table, cluster, journal, .. } = &record.head;
-                let head = table.len() + cluster.len() + journal.as_ref().map_or(0, |part| part.name.len());
-                assert!(head + record.body.len() <= end - at, "a record holds more than its bytes");
+                let Head { table, cluster, .. } = &record.head;
+                assert!(
+                    table.len() + cluster.len() + record.body.len() <= end - at,
+                    "a record holds more than its bytes"
+                );
                 (at, records) = (end, records + 1);
             }
             Err(error) => damage = Some(error),
@@ -246,7 +246,7 @@ fn check_segment(bytes: &[u8], tally: &mut Tally) {
 
 fn check_ledger(bytes: &[u8], tally: &mut Tally) {
     let (decisions, damaged) = ledger::read(bytes);
-    let valid = |record: &[u8]| record.len() == 32 && u32_at(record, 24) == Some(crc32fast::hash(&record[..24]));
+    let valid = |record: &[u8]| record.len() == 32 && u32_at(record, 28) == Some(crc32fast::hash(&record[..28]));
     let valid = bytes.chunks(32).filter(|record| valid(record)).count();
     let damaged = damaged.map_or(0, |(records, _)| records);
     assert!(decisions.len() <= valid && bytes.len().div_ceil(32) - damaged <= valid, "more than has a valid checksum");

@@ -5,9 +5,10 @@
 //! all, and an end that is just being written is not called damage.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io::{self, ErrorKind, Write},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -72,8 +73,6 @@ pub struct Batch {
     pub bytes: u64,
     /// `<cluster>-<boot>-<table>-<batch>`: what a file with this batch is called, without its ending.
     pub file_stem: String,
-    /// The journal that it is a part of, and how many parts that has.
-    part_of: Option<(String, usize)>,
     place: Place,
     length: usize,
 }
@@ -96,6 +95,8 @@ pub struct JournalFile {
     pub bytes: u64,
     /// All of its rows are in [`Contents::batches`] too; the next process only removes it.
     pub in_batches: bool,
+    /// Numbers of the batches that its rows make.
+    batches: Range<u64>,
 }
 
 /// A file in `quarantine/`.
@@ -182,12 +183,12 @@ struct Look<'a> {
 impl Look<'_> {
     fn at_journals(&mut self) -> io::Result<()> {
         let names = names_in(&self.directory.join("journal"))?;
-        // Files sort by table, boot and number: the last one of a table is the one that is being written.
+        // Files sort by table, boot and first batch: the last one of a table is the one that is being written.
         let newest: BTreeMap<_, _> =
-            names.iter().filter_map(|name| journal::identify(name).map(|(table, _)| (table, name))).collect();
+            names.iter().filter_map(|name| journal::identify(name).map(|(table, ..)| (table, name))).collect();
         for name in &names {
             let file = Path::new("journal").join(name);
-            let Some((table, boot)) = journal::identify(name) else {
+            let Some((table, boot, first_batch)) = journal::identify(name) else {
                 self.damaged(file, 0, "it does not belong here");
                 continue;
             };
@@ -199,14 +200,16 @@ impl Look<'_> {
                     continue;
                 }
             };
-            let Counted { rows, times, end } = count(table, &bytes);
+            let Counted { rows, times, partitions, end } = count(table, &bytes);
             let being_written = self.contents.in_use && newest.get(&table) == Some(&name);
             if let Some(end) = end.filter(|_| !being_written) {
                 self.damaged(file, end as u64, "the row here is torn or damaged, and nothing behind it can be read");
             }
             let bytes = bytes.len() as u64;
             let name = name.clone();
-            self.contents.journals.push(JournalFile { name, table, boot, rows, times, bytes, in_batches: false });
+            let batches = first_batch..first_batch.saturating_add(partitions.len() as u64);
+            let in_batches = false; // known once the segments were read
+            self.contents.journals.push(JournalFile { name, table, boot, rows, times, bytes, in_batches, batches });
         }
         Ok(())
     }
@@ -226,10 +229,11 @@ impl Look<'_> {
             }
         }
         self.contents.batches.sort_by_key(|batch| (batch.boot, batch.batch));
+        let known: BTreeSet<_> =
+            self.contents.batches.iter().map(|batch| (&*batch.table, batch.boot, batch.batch)).collect();
         for journal in &mut self.contents.journals {
-            let parts = self.contents.batches.iter().filter_map(|batch| batch.part_of.as_ref());
-            let parts: Vec<_> = parts.filter(|(name, _)| *name == journal.name).collect();
-            journal.in_batches = parts.first().is_some_and(|(_, all)| *all == parts.len());
+            let known = |batch| known.contains(&(journal.table.name(), journal.boot, batch));
+            journal.in_batches = journal.rows > 0 && journal.batches.clone().all(known);
         }
         Ok(())
     }
@@ -284,9 +288,9 @@ impl Look<'_> {
 }
 
 impl From<Stored> for Batch {
-    fn from(Stored { place, length, head, attempt }: Stored) -> Self {
+    fn from(Stored { place, length, head, sent }: Stored) -> Self {
         let file_stem = head.file_stem();
-        let Head { table, cluster, boot, batch, rows, first_time_ms, last_time_ms, sealed_at_ms, journal } = head;
+        let Head { table, cluster, boot, batch, rows, first_time_ms, last_time_ms, sealed_at_ms } = head;
         Self {
             table,
             cluster,
@@ -296,10 +300,9 @@ impl From<Stored> for Batch {
             first_time: TimeMs(first_time_ms),
             last_time: TimeMs(last_time_ms),
             sealed_at: TimeMs(sealed_at_ms),
-            attempt,
+            attempt: sent.attempt,
             bytes: length as u64,
             file_stem,
-            part_of: journal.map(|part| (part.name, part.parts)),
             place,
             length,
         }
@@ -310,6 +313,7 @@ impl From<Stored> for Batch {
 struct Counted {
     rows: u64,
     times: Option<(TimeMs, TimeMs)>,
+    partitions: BTreeSet<u32>,
     /// Where they end, if that is not the end of the file.
     end: Option<usize>,
 }
@@ -325,14 +329,15 @@ fn count(table: Table, bytes: &[u8]) -> Counted {
 }
 
 fn count_rows<R: Row>(bytes: &[u8]) -> Counted {
-    let mut rows = 0;
+    let (mut rows, mut partitions) = (0, BTreeSet::new());
     let mut times: Option<(TimeMs, TimeMs)> = None;
     let end = journal::each_row(bytes, |row: R| {
         rows += 1;
+        partitions.insert(R::TABLE.partition(row.time()));
         let (first, last) = times.unwrap_or((row.time(), row.time()));
         times = Some((first.min(row.time()), last.max(row.time())));
     });
-    Counted { rows, times, end }
+    Counted { rows, times, partitions, end }
 }
 
 /// Names in a folder, sorted; none if it is not there.

@@ -1,7 +1,7 @@
 //! What became of the batches in the segments: one short record per decision, appended.
 //!
 //! ```text
-//! record   segment u64  offset u64  verdict u8  zero [3]  attempt u32  crc32 u32 of these 24 bytes  zero [4]
+//! record   segment u64  offset u64  verdict u8  log2 of pieces u8  attempt u32  sent at, ms since 1970, u48  crc32 u32 of these 28
 //! ```
 //!
 //! Numbers are little-endian; a record is 32 bytes, so the next one is found even behind a damaged one. Decisions are kept
@@ -17,8 +17,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use shardlake_schema::TimeMs;
+
 pub(crate) const RECORD_BYTES: usize = 32;
 const NAME: &str = "ledger";
+/// Verdicts.
+const SENT: u8 = 1;
+const SETTLED: u8 = 2;
 
 /// Where a batch lies: the segment's number and the offset of its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,11 +35,29 @@ pub(crate) struct Place {
 /// A decision about a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// It will be sent with this attempt number from now on. Written before the first such attempt, because a token that
-    /// ClickHouse may have seen must never be taken for a fresh one.
-    Attempt(u32),
+    /// It is about to be sent like this. Written before, because a token that ClickHouse may have seen must never be taken
+    /// for a fresh one.
+    Sent(Sent),
     /// It is settled: landed, dropped, or set aside.
     Settled,
+}
+
+/// How and when a batch was sent last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// The number in its token.
+    pub(crate) attempt: u32,
+    /// It goes in 2 to the power of this many pieces.
+    pub(crate) pieces_log2: u8,
+    /// Or [`Sent::UNKNOWN`].
+    pub(crate) at: TimeMs,
+}
+
+impl Sent {
+    /// At some time before now: the largest number that a record has room for.
+    pub(crate) const UNKNOWN: TimeMs = TimeMs((1 << 48) - 1);
+    /// Of a batch that nothing is known of.
+    pub(crate) const PERHAPS: Sent = Sent { attempt: 0, pieces_log2: 0, at: Sent::UNKNOWN };
 }
 
 /// The ledger of a directory, open.
@@ -74,7 +97,7 @@ impl Ledger {
         Ok(Self { directory, file, bytes, rewrite_at_bytes, worth_bytes, decisions: by_segment })
     }
 
-    /// Notes a decision. After an error an attempt is not noted; a settled batch is as soon as the disk allows.
+    /// Notes a decision. After an error a sending is not noted; a settled batch is as soon as the disk allows.
     pub(super) fn decide(&mut self, place: Place, decision: Decision) -> io::Result<()> {
         let noted = self.append(place, decision);
         if noted.is_ok() || decision == Decision::Settled {
@@ -126,17 +149,19 @@ fn write_anew(directory: &Path, decisions: &BTreeMap<u64, BTreeMap<u64, Decision
 }
 
 pub(crate) fn record(place: Place, decision: Decision) -> [u8; RECORD_BYTES] {
-    let (verdict, attempt) = match decision {
-        Decision::Attempt(attempt) => (1, attempt),
-        Decision::Settled => (2, 0),
-    };
     let mut bytes = [0; RECORD_BYTES];
     bytes[..8].copy_from_slice(&place.segment.to_le_bytes());
     bytes[8..16].copy_from_slice(&place.offset.to_le_bytes());
-    bytes[16] = verdict;
-    bytes[20..24].copy_from_slice(&attempt.to_le_bytes());
-    let crc = crc32fast::hash(&bytes[..24]);
-    bytes[24..28].copy_from_slice(&crc.to_le_bytes());
+    match decision {
+        Decision::Sent(sent) => {
+            (bytes[16], bytes[17]) = (SENT, sent.pieces_log2);
+            bytes[18..22].copy_from_slice(&sent.attempt.to_le_bytes());
+            bytes[22..28].copy_from_slice(&sent.at.0.clamp(0, Sent::UNKNOWN.0).to_le_bytes()[..6]);
+        }
+        Decision::Settled => bytes[16] = SETTLED,
+    }
+    let crc = crc32fast::hash(&bytes[..28]);
+    bytes[28..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
@@ -159,12 +184,17 @@ fn parse(bytes: &[u8]) -> Option<(Place, Decision)> {
     let bytes: &[u8; RECORD_BYTES] = bytes.try_into().ok()?;
     let u64_at = |offset: usize| bytes[offset..offset + 8].try_into().map(u64::from_le_bytes).ok();
     let u32_at = |offset: usize| bytes[offset..offset + 4].try_into().map(u32::from_le_bytes).ok();
-    if u32_at(24)? != crc32fast::hash(&bytes[..24]) {
+    if u32_at(28)? != crc32fast::hash(&bytes[..28]) {
         return None;
     }
     let decision = match bytes[16] {
-        1 => Decision::Attempt(u32_at(20)?),
-        2 => Decision::Settled,
+        SENT => {
+            let mut at = [0; 8];
+            at[..6].copy_from_slice(&bytes[22..28]);
+            let at = TimeMs(i64::from_le_bytes(at));
+            Decision::Sent(Sent { attempt: u32_at(18)?, pieces_log2: bytes[17], at })
+        }
+        SETTLED => Decision::Settled,
         _ => return None,
     };
     Some((Place { segment: u64_at(0)?, offset: u64_at(8)? }, decision))
@@ -177,16 +207,15 @@ mod tests {
     #[test]
     fn the_last_decision_counts_and_damage_costs_one_record() {
         let (a, b) = (Place { segment: 1, offset: 16 }, Place { segment: 1, offset: 99 });
+        let sent = |attempt| Decision::Sent(Sent { attempt, pieces_log2: 2, at: TimeMs(1_800_000_000_123) });
         let mut ledger = Vec::new();
-        for (place, decision) in
-            [(a, Decision::Attempt(3)), (b, Decision::Settled), (a, Decision::Attempt(4)), (a, Decision::Settled)]
-        {
+        for (place, decision) in [(a, sent(3)), (b, Decision::Settled), (a, sent(4)), (a, Decision::Settled)] {
             ledger.extend_from_slice(&record(place, decision));
         }
         ledger[3 * RECORD_BYTES + 5] ^= 1; // damages the last record
         ledger.extend_from_slice(&[0; 7]); // torn
         let (decisions, damaged) = read(&ledger);
         assert_eq!(damaged, Some((2, 3 * RECORD_BYTES)));
-        assert_eq!(decisions, HashMap::from([(a, Decision::Attempt(4)), (b, Decision::Settled)]));
+        assert_eq!(decisions, HashMap::from([(a, sent(4)), (b, Decision::Settled)]));
     }
 }

@@ -10,7 +10,11 @@ use futures_util::FutureExt as _;
 use proptest::{collection::vec, prelude::*, sample::select};
 use tempfile::TempDir;
 
-use super::{disk::Limits, tests::batch, *};
+use super::{
+    disk::Limits,
+    tests::{batch, sent},
+    *,
+};
 
 /// Every batch of [`batch`] has so many rows, and its body so many bytes.
 const ROWS: u64 = 10;
@@ -78,6 +82,12 @@ struct Known {
     doubtful: bool,
 }
 
+impl Known {
+    fn new(batch: &Frozen, sent: Option<Sent>) -> Self {
+        Self { sequence: batch.id.batch, attempt: sent.map_or(0, |sent| sent.attempt), doubtful: sent.is_some() }
+    }
+}
+
 /// A batch, as it really is.
 #[derive(Debug, Clone, Copy)]
 struct Real {
@@ -112,7 +122,7 @@ impl World {
 
     fn real(&self) -> Vec<Real> {
         let real = |held: &Held| Real {
-            known: Known { sequence: held.batch.id.batch, attempt: held.attempt, doubtful: held.doubtful },
+            known: Known::new(&held.batch, held.sent),
             in_memory: held.in_memory,
             on_disk: held.on_disk.is_some(),
         };
@@ -135,8 +145,8 @@ impl World {
             }
             Step::Attempt if self.lent => {
                 let attempt = self.waiting[0].attempt + 1;
-                self.spool.attempt(attempt).unwrap();
-                self.waiting[0].attempt = attempt;
+                self.spool.sending(sent(attempt)).unwrap();
+                (self.waiting[0].attempt, self.waiting[0].doubtful) = (attempt, true);
             }
             Step::InTrouble => {
                 self.spool.in_trouble();
@@ -184,7 +194,7 @@ impl World {
         assert_eq!(lent.is_some(), !self.waiting.is_empty());
         let Some(lent) = lent else { return };
         self.lent = true;
-        let known = Known { sequence: lent.batch.id.batch, attempt: lent.attempt, doubtful: lent.doubtful };
+        let known = Known::new(&lent.batch, lent.sent);
         assert_eq!(known, self.waiting[0], "the oldest, with the attempt in force");
         assert_eq!(lent.batch.body, batch(known.sequence).body);
     }

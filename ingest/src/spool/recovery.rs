@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     disk::{Segment, read_bounded, segment_id, segment_name, segment_path},
-    ledger::{self, Decision, Place},
+    ledger::{self, Decision, Place, Sent},
     segment::{self, Damage, Head},
 };
 
@@ -20,8 +20,8 @@ pub(crate) struct Stored {
     /// Length of its record.
     pub(crate) length: usize,
     pub(crate) head: Head,
-    /// The attempt number whose token is in force.
-    pub(crate) attempt: u32,
+    /// How it was sent last, as far as it is known.
+    pub(crate) sent: Sent,
 }
 
 /// What recovery found.
@@ -53,16 +53,16 @@ pub(super) fn scan(id: u64, bytes: &[u8], decisions: &HashMap<Place, Decision>) 
             Ok(record) => {
                 scanned.good_bytes = record.end;
                 let place = Place { segment: id, offset: record.offset };
-                let attempt = match decisions.get(&place) {
+                let sent = match decisions.get(&place) {
                     Some(Decision::Settled) => {
                         scanned.settled += 1;
                         continue;
                     }
-                    Some(Decision::Attempt(attempt)) => *attempt,
-                    None => 0,
+                    Some(Decision::Sent(sent)) => *sent,
+                    None => Sent::PERHAPS,
                 };
                 let length = usize::try_from(record.end - record.offset).unwrap_or(usize::MAX);
-                scanned.batches.push(Stored { place, length, head: record.head, attempt });
+                scanned.batches.push(Stored { place, length, head: record.head, sent });
             }
             Err(damage) => scanned.damage = Some(damage),
         }

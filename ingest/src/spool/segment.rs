@@ -38,9 +38,6 @@ pub(crate) struct Head {
     pub(crate) first_time_ms: i64,
     pub(crate) last_time_ms: i64,
     pub(crate) sealed_at_ms: i64,
-    /// The journal whose rows it holds, and which part of them: all parts of a journal are in the spool, or it counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) journal: Option<PartOf>,
 }
 
 impl Head {
@@ -50,14 +47,6 @@ impl Head {
         // Checked when it was written, but a file may come from anywhere.
         stem.replace(|c: char| !c.is_ascii_alphanumeric() && !"._-".contains(c), "_")
     }
-}
-
-/// A batch is part `part` of the `parts` that the rows of a journal were split into.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PartOf {
-    pub(crate) name: String,
-    pub(crate) part: usize,
-    pub(crate) parts: usize,
 }
 
 /// Why a segment cannot be read further.

@@ -1,8 +1,12 @@
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use shardlake_schema::Name;
+use shardlake_schema::{Labels, Name, rows::Sample};
 
 use super::*;
+use crate::journal;
 
 pub(super) fn batch(sequence: u64) -> Frozen {
     Frozen {
@@ -12,7 +16,6 @@ pub(super) fn batch(sequence: u64) -> Frozen {
         first_time: TimeMs(1),
         last_time: TimeMs(2),
         sealed_at: TimeMs(3),
-        journal: None,
         body: Bytes::from(vec![u8::try_from(sequence).unwrap(); 100]),
     }
 }
@@ -36,7 +39,11 @@ impl Fixture {
 
     /// A spool over `directory`, with what an earlier one left there.
     fn on_disk(directory: &Path, journal: Journal) -> Self {
-        let (disk, recovered) = Disk::open(directory, 1 << 20).unwrap();
+        Self::on_disk_of(directory, journal, 1 << 20)
+    }
+
+    fn on_disk_of(directory: &Path, journal: Journal, budget_bytes: u64) -> Self {
+        let (disk, recovered) = Disk::open(directory, budget_bytes).unwrap();
         let fixture = Self::new(WhenFull::DropOldest, Some(Arc::new(disk)), journal);
         for stored in recovered.batches {
             fixture.spool.take_up(Table::Samples, stored);
@@ -53,19 +60,24 @@ impl Fixture {
         self
     }
 
-    /// Everything that is there, acknowledged one by one: sequence, attempt, doubtful.
+    /// Everything that is there, acknowledged one by one: sequence, attempt, whether it may have been sent.
     async fn drain(&self) -> Vec<(u64, u32, bool)> {
         self.spool.close();
         let mut seen = Vec::new();
         while let Some(lent) = self.spool.next().await {
             let sequence = lent.batch.id.batch;
             assert_eq!(lent.batch.body, batch(sequence).body, "the bytes of batch {sequence}");
-            seen.push((sequence, lent.attempt, lent.doubtful));
+            seen.push((sequence, lent.sent.map_or(0, |sent| sent.attempt), lent.sent.is_some()));
             self.spool.landed();
         }
         assert!(self.book.account().holds(), "{:?}", self.book.account());
         seen
     }
+}
+
+/// As an inserter says it.
+pub(super) fn sent(attempt: u32) -> Sent {
+    Sent { attempt, pieces_log2: 0, at: TimeMs(1_800_000_000_123) }
 }
 
 fn files(directory: &Path) -> Vec<String> {
@@ -114,7 +126,7 @@ async fn what_a_process_leaves_the_next_one_takes_up() {
     killed.spool.next().await.unwrap();
     killed.spool.landed();
     killed.spool.next().await.unwrap();
-    killed.spool.attempt(1).unwrap();
+    killed.spool.sending(sent(1)).unwrap();
     drop(killed); // nothing is written on the way out, as in a kill
 
     let next = Fixture::on_disk(directory.path(), Journal::Always);
@@ -191,7 +203,7 @@ async fn a_full_budget_leaves_batches_in_memory_to_the_policy() {
 }
 
 /// Fills a directory with five batches and returns the path of the segment.
-fn written(directory: &Path) -> std::path::PathBuf {
+fn written(directory: &Path) -> PathBuf {
     Fixture::on_disk(directory, Journal::Always).push(1..=5);
     directory.join(files(directory).into_iter().find(|name| name.ends_with("segment")).unwrap())
 }
@@ -259,4 +271,46 @@ async fn a_batch_that_cannot_be_read_back_is_counted_and_the_next_one_goes() {
     let left: Vec<_> = fixture.drain().await.into_iter().map(|(sequence, ..)| sequence).collect();
     assert_eq!(left, [1, 2]);
     assert_eq!(fixture.book.account().dropped(), 20);
+}
+
+/// Two batches that were made of one file of a journal.
+fn journalled(directory: &Path, fixture: &Fixture) -> PathBuf {
+    let journal = journal::Journal::new::<Sample>(directory, 7, Arc::default()).unwrap();
+    let (name, kind, labels) = ("up".into(), "gauge".into(), Labels::default());
+    journal.append(Sample { time: TimeMs(1), name, kind, labels, value: 1.0 }, |_| {});
+    let sealed = Arc::new(journal.close_file(|| 2).0);
+    for sequence in [1, 2] {
+        fixture.book.observed.fetch_add(10, Relaxed);
+        fixture.book.batched.fetch_add(10, Relaxed);
+        fixture.spool.push_journalled(batch(sequence), Arc::clone(&sealed), None);
+    }
+    if let Some(sealed) = Arc::into_inner(sealed) {
+        sealed.remove();
+    }
+    directory.join("journal/samples-7-0000000001.rows")
+}
+
+#[tokio::test]
+async fn a_journal_goes_once_its_batches_are_on_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = Fixture::on_disk(directory.path(), Journal::Always);
+    assert!(!journalled(directory.path(), &fixture).exists());
+    assert_eq!(fixture.drain().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_disk_without_room_keeps_the_journal_until_its_batches_have_landed() {
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = Fixture::on_disk_of(directory.path(), Journal::Always, 0);
+    let file = journalled(directory.path(), &fixture);
+    fixture.spool.next().await.unwrap();
+    assert!(file.exists());
+    fixture.spool.landed();
+    assert!(file.exists(), "the second batch needs it");
+    fixture.spool.leave();
+    assert_eq!(fixture.book.account().spooled, 10, "the journal has it");
+    assert!(file.exists());
+    fixture.spool.next().await.unwrap();
+    fixture.spool.landed();
+    assert!(!file.exists());
 }

@@ -236,8 +236,9 @@ async fn end(
                 request.write(&mut server).await?;
                 Message::read(&mut server).await?;
             }
+            let pause_s = if status == 429 { 3 } else { 1 };
             let answer = format!(
-                "HTTP/1.1 {status} Broken\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 6\r\n\r\nbroken"
+                "HTTP/1.1 {status} Broken\r\nRetry-After: {pause_s}\r\nConnection: close\r\nContent-Length: 6\r\n\r\nbroken"
             );
             client.write_all(answer.as_bytes()).await
         }
