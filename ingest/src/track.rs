@@ -296,6 +296,18 @@ mod tests {
     }
 
     #[test]
+    fn ids_that_ended_are_forgotten_with_the_oldest() {
+        let tracker = Tracker::default();
+        for id in 1..=3 {
+            tracker.begin(row(id), Instant::now(), true);
+        }
+        tracker.end(2, Outcome::Success).unwrap();
+        assert_eq!(tracker.lock().in_order.len(), 3);
+        tracker.end(1, Outcome::Success).unwrap();
+        assert_eq!(tracker.lock().in_order.len(), 1);
+    }
+
+    #[test]
     fn error_kinds_are_short() {
         assert_eq!(short_type_name::<std::io::Error>(), "Error");
         assert_eq!(short_type_name::<Box<dyn std::error::Error>>(), "Box");

@@ -59,7 +59,6 @@ impl Commands {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{config::Config, config::Shards, metrics::Metrics};
 
     #[test]
@@ -80,8 +79,8 @@ mod tests {
         assert_eq!(
             lines(),
             [
-                r#"discord_app_commands_total{cluster="0",command="play",status="error"} 1"#,
-                r#"discord_command_errors_total{cluster="0",command="play",error_type="Timeout"} 1"#,
+                r#"discord_app_commands_total{command="play",status="error",cluster="0"} 1"#,
+                r#"discord_command_errors_total{command="play",error_type="Timeout",cluster="0"} 1"#,
             ]
         );
         metrics.commands.finished("play", 0.01, None);
@@ -90,10 +89,10 @@ mod tests {
         assert_eq!(
             lines(),
             [
-                r#"discord_app_commands_total{cluster="0",command="play",status="error"} 1"#,
-                r#"discord_app_commands_total{cluster="0",command="play",status="success"} 2"#,
-                r#"discord_app_commands_total{cluster="0",command="stop",status="success"} 1"#,
-                r#"discord_command_errors_total{cluster="0",command="play",error_type="Timeout"} 1"#,
+                r#"discord_app_commands_total{command="play",status="error",cluster="0"} 1"#,
+                r#"discord_app_commands_total{command="play",status="success",cluster="0"} 2"#,
+                r#"discord_app_commands_total{command="stop",status="success",cluster="0"} 1"#,
+                r#"discord_command_errors_total{command="play",error_type="Timeout",cluster="0"} 1"#,
             ]
         );
         let seconds = metrics.registry.gather().into_iter();
