@@ -5,6 +5,7 @@
 //! scrape time, so a gauge can never be stale; what is counted on the hot path has its child looked up once.
 //! Ids of guilds, users and channels are never labels.
 
+mod commands;
 mod live;
 
 use std::{sync::Arc, time::Duration};
@@ -12,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, core::Collector};
 use shardlake_schema::{Table, answer::Verdict};
 
-use self::live::Live;
+use self::{commands::Commands, live::Live};
 use crate::{config::Config, recorder::Shared};
 
 /// Buckets of command durations, seconds: those of the dashboards that exist.
@@ -28,9 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) registry: Registry,
     pub(crate) gateway_events: IntCounterVec,
     pub(crate) interactions: IntCounterVec,
-    pub(crate) app_commands: IntCounterVec,
-    pub(crate) command_errors: IntCounterVec,
-    pub(crate) command_seconds: HistogramVec,
+    pub(crate) commands: Commands,
     pub(crate) shard_disconnects: IntCounterVec,
     pub(crate) shard_reconnects: IntCounterVec,
     pub(crate) event_loop_lag_seconds: Gauge,
@@ -54,6 +53,24 @@ impl Metrics {
         };
 
         register_constants(&registry)?;
+        let commands = Commands::new(
+            counter(
+                "discord_app_commands_total",
+                "Application commands finished, by command and status",
+                &["command", "status"],
+            )?,
+            counter(
+                "discord_command_errors_total",
+                "Application commands that failed, by kind of error",
+                &["command", "error_type"],
+            )?,
+            histogram(
+                "discord_app_command_duration_seconds",
+                "Time from the receipt of an application command to the end of its handler",
+                COMMAND_SECONDS,
+                &["command"],
+            )?,
+        );
         let metrics = Self {
             gateway_events: counter(
                 "discord_gateway_events_total",
@@ -61,22 +78,7 @@ impl Metrics {
                 &["event"],
             )?,
             interactions: counter("discord_interactions_total", "Interactions received, by type", &["type", "status"])?,
-            app_commands: counter(
-                "discord_app_commands_total",
-                "Application commands finished, by command and status",
-                &["command", "status"],
-            )?,
-            command_errors: counter(
-                "discord_command_errors_total",
-                "Application commands that failed, by kind of error",
-                &["command", "error_type"],
-            )?,
-            command_seconds: histogram(
-                "discord_app_command_duration_seconds",
-                "Time from the receipt of an application command to the end of its handler",
-                COMMAND_SECONDS,
-                &["command"],
-            )?,
+            commands,
             shard_disconnects: counter(
                 "discord_shard_disconnects_total",
                 "Connections lost, for any cause, silent ones too",

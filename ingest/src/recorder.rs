@@ -108,8 +108,7 @@ impl Recorder {
             let shards = self.shared.config.shards;
             let guild = interaction.guild_id.map_or(0, twilight_model::id::Id::get);
             let shard = u16::try_from((guild >> 22) % u64::from(shards.total)).unwrap_or_default();
-            self.shared.begin(&row::seen(interaction), shard, TimeMs::now());
-            self.shared.tracker.mark_tracked(id);
+            self.shared.begin(&row::seen(interaction), shard, TimeMs::now(), true);
         }
         Timer::new(Arc::clone(&self.shared), id)
     }
@@ -214,14 +213,14 @@ impl Shared {
         let kind = row::kind_name(seen.kind);
         self.metrics.interactions.with_label_values(&[kind, "received"]).inc();
         match self.config.interactions {
-            Interactions::UntilFinished => self.begin(seen, shard, now),
+            Interactions::UntilFinished => self.begin(seen, shard, now, false),
             Interactions::OnReceipt => self.lanes.interactions.push(row::opened(seen, self, shard, now)),
         }
     }
 
-    fn begin(&self, seen: &Seen<'_>, shard: u16, now: TimeMs) {
+    fn begin(&self, seen: &Seen<'_>, shard: u16, now: TimeMs, tracked: bool) {
         let row = row::opened(seen, self, shard, now);
-        if let Some(given_up) = self.tracker.begin(row, Instant::now()) {
+        if let Some(given_up) = self.tracker.begin(row, Instant::now(), tracked) {
             self.lanes.interactions.push(given_up);
         }
     }
@@ -237,15 +236,12 @@ impl Shared {
     }
 
     fn count_command(&self, row: &Interaction) {
-        let command = row.command.as_str();
-        let failed = row.outcome.as_str() != "success";
-        let status = if failed { "error" } else { "success" };
-        self.metrics.app_commands.with_label_values(&[command, status]).inc();
-        self.metrics.command_seconds.with_label_values(&[command]).observe(f64::from(row.duration_ms) / 1000.0);
-        if failed {
-            let error_type = if row.error_type == Name::EMPTY { &row.outcome } else { &row.error_type };
-            self.metrics.command_errors.with_label_values(&[command, error_type.as_str()]).inc();
-        }
+        let error_type = match row.outcome.as_str() {
+            "success" => None,
+            outcome if row.error_type == Name::EMPTY => Some(outcome),
+            _ => Some(row.error_type.as_str()),
+        };
+        self.metrics.commands.finished(row.command.as_str(), f64::from(row.duration_ms) / 1000.0, error_type);
     }
 
     /// The stored form of a user id: a keyed hash, or 0 without a key.

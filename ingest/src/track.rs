@@ -6,7 +6,7 @@
 
 use std::{
     any::type_name,
-    collections::VecDeque,
+    collections::{VecDeque, hash_map::Entry},
     fmt, iter,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -53,11 +53,19 @@ pub(crate) struct Tracker {
 #[derive(Debug, Default)]
 struct Waiting {
     by_id: FxHashMap<u64, Pending>,
-    /// Ids by receipt. Those that ended are still in here until they are the oldest.
+    /// Ids by receipt. Those that ended are still in here while an older one waits.
     in_order: VecDeque<(u64, Instant)>,
 }
 
 impl Waiting {
+    /// Forgets the oldest ids as far as they ended, so that only as many are kept as the longest handler lets pass: a
+    /// table that grew on would be copied and would not fit the processor's caches.
+    fn forget_ended(&mut self) {
+        while self.in_order.front().is_some_and(|(id, _)| !self.by_id.contains_key(id)) {
+            self.in_order.pop_front();
+        }
+    }
+
     fn pop_oldest(&mut self, received_before: Option<Instant>) -> Option<Pending> {
         while let Some(&(id, received)) = self.in_order.front() {
             if received_before.is_some_and(|limit| received >= limit) {
@@ -81,15 +89,17 @@ impl Pending {
 }
 
 impl Tracker {
-    /// A new interaction waits for its end. Returns one that had to be given up for it.
-    pub(crate) fn begin(&self, row: Interaction, received: Instant) -> Option<Interaction> {
+    /// A new interaction waits for its end; `tracked` if a timer runs for it. Returns one that had to be given up for it.
+    pub(crate) fn begin(&self, row: Interaction, received: Instant, tracked: bool) -> Option<Interaction> {
         let mut table = self.lock();
         let id = row.interaction_id;
-        let known = table.by_id.contains_key(&id);
-        if known {
-            return None; // replayed after a resume
-        }
-        table.by_id.insert(id, Pending { row, received, tracked: false });
+        match table.by_id.entry(id) {
+            Entry::Occupied(mut known) => {
+                known.get_mut().tracked |= tracked;
+                return None; // replayed after a resume
+            }
+            Entry::Vacant(free) => free.insert(Pending { row, received, tracked }),
+        };
         table.in_order.push_back((id, received));
         if table.by_id.len() > MAX_PENDING || table.in_order.len() > 2 * MAX_PENDING {
             return table.pop_oldest(None).map(|oldest| oldest.given_up(TIMED_OUT));
@@ -113,7 +123,10 @@ impl Tracker {
 
     /// The handler ended: the finished row, unless somebody finished it before.
     pub(crate) fn end(&self, id: u64, outcome: Outcome) -> Option<Interaction> {
-        let pending = self.lock().by_id.remove(&id)?;
+        let mut table = self.lock();
+        let pending = table.by_id.remove(&id)?;
+        table.forget_ended();
+        drop(table);
         let duration_ms = ms_rounded_up(pending.received.elapsed());
         let (outcome, error_type) = match outcome {
             Outcome::Success => ("success", Name::EMPTY),
@@ -243,8 +256,8 @@ mod tests {
     #[test]
     fn the_first_report_wins() {
         let tracker = Tracker::default();
-        tracker.begin(row(1), Instant::now());
-        tracker.begin(row(1), Instant::now());
+        tracker.begin(row(1), Instant::now(), false);
+        tracker.begin(row(1), Instant::now(), false);
         assert!(tracker.mark_tracked(1));
         tracker.responded(1);
         let ended = tracker.end(1, Outcome::Error("Timeout".into())).unwrap();
@@ -258,9 +271,9 @@ mod tests {
     fn what_nobody_ends_is_given_up_when_its_token_expires() {
         let tracker = Tracker::default();
         let now = Instant::now();
-        tracker.begin(row(1), now);
-        tracker.begin(row(2), now);
-        tracker.begin(row(3), now + TOKEN_LIFETIME);
+        tracker.begin(row(1), now, false);
+        tracker.begin(row(2), now, false);
+        tracker.begin(row(3), now + TOKEN_LIFETIME, false);
         tracker.mark_tracked(2);
         assert!(tracker.expired(now).is_empty());
         let outcomes: Vec<_> = tracker
@@ -277,9 +290,21 @@ mod tests {
         let tracker = Tracker::default();
         let now = Instant::now();
         let overflow = MAX_PENDING as u64 + 1;
-        let mut given_up = (1..=overflow).filter_map(|id| tracker.begin(row(id), now));
+        let mut given_up = (1..=overflow).filter_map(|id| tracker.begin(row(id), now, false));
         assert_eq!(given_up.next().map(|row| row.interaction_id), Some(1));
         assert!(given_up.next().is_none());
+    }
+
+    #[test]
+    fn ids_that_ended_are_forgotten_with_the_oldest() {
+        let tracker = Tracker::default();
+        for id in 1..=3 {
+            tracker.begin(row(id), Instant::now(), true);
+        }
+        tracker.end(2, Outcome::Success).unwrap();
+        assert_eq!(tracker.lock().in_order.len(), 3);
+        tracker.end(1, Outcome::Success).unwrap();
+        assert_eq!(tracker.lock().in_order.len(), 1);
     }
 
     #[test]

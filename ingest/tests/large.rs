@@ -1,7 +1,7 @@
 //! A proxy in front of ClickHouse that takes only small bodies: batches go through it in pieces, and all of them arrive,
 //! once. And one that asks to be left alone, and is.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test may panic")]
 
 mod yard;
 

@@ -75,6 +75,8 @@ pub enum Mix {
     WithPresences,
     /// Interactions only.
     Interactions,
+    /// Typical without interactions.
+    NoInteractions,
 }
 
 impl Mix {
@@ -95,6 +97,7 @@ impl Mix {
             Self::Typical => [55, 14, 8, 6, 6, 6, 5, 0],
             Self::WithPresences => [55, 14, 8, 6, 6, 6, 5, 400],
             Self::Interactions => [0, 0, 0, 0, 0, 0, 1, 0],
+            Self::NoInteractions => [55, 14, 8, 6, 6, 6, 0, 0],
         }
     }
 }
