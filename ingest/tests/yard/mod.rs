@@ -5,6 +5,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod damage;
+pub mod mount;
 pub mod proxy;
 pub mod record;
 
