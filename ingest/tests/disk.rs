@@ -35,7 +35,7 @@ use yard::{
 const SHORT: usize = 1;
 const SAFE: Pace = Pace { journal: "always", per_second: 4_000, batch_ms: 100, memory_bytes: MEMORY_BYTES };
 /// Memory for a few batches, so that a disk that takes none costs rows.
-const TIGHT: Pace = Pace { memory_bytes: 8_000, ..SAFE };
+const TIGHT: Pace = Pace { memory_bytes: 20_000, ..SAFE };
 /// Without a journal: on a disk that is read-only the files of a journal cannot be removed, and the next process that may
 /// write records their rows once more.
 const READ_ONLY: Pace = Pace { journal: "spill", ..TIGHT };

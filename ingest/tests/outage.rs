@@ -17,20 +17,23 @@ use std::{
 
 use serde_json::Value;
 use tokio::time::{interval, sleep};
-use yard::{Compared, PATIENCE, Pace, Yard};
+use yard::{Compared, PATIENCE, Pace, Yard, record::Record};
 
 const SHORT_S: usize = 5;
 /// Before the outage, so that there is a process at work to compare with.
 const HEALTHY: Duration = Duration::from_secs(2);
-/// Memory that is full after two seconds: batches are on disk only then, also in the short form. These rows shrink to 6
-/// bytes each, so the default would last for ten minutes.
-const BATCH_MEMORY_BYTES: usize = 64 << 10;
+/// Memory that is full after some seconds: batches are on disk only then, also in the short form.
+const BATCH_MEMORY_BYTES: usize = 256 << 10;
 const PACE: Pace = Pace { journal: "spill", per_second: 5_000, batch_ms: 1_000, memory_bytes: BATCH_MEMORY_BYTES };
-/// What a process may need beside its batches: the open batch, its encoding, the queue, and what malloc keeps.
+/// What a process may need beside its batches: the open batch, its encoding, the queue, the table of interactions, and
+/// what malloc keeps. The batches of ten minutes are more.
 const WORKING_BYTES: u64 = 24 << 20;
+/// How long it takes until all of that has been touched once: from then on memory does not grow.
+const TOUCHED: Duration = Duration::from_mins(1);
 /// The goals.
 const DRAINED_S: f64 = 60.0;
 const CALL_MS: f64 = 5.0;
+const GROWN_MIB: f64 = 4.0;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_loses_nothing_and_ends_soon_after_it_ends() {
@@ -58,38 +61,51 @@ async fn an_outage_loses_nothing_and_ends_soon_after_it_ends() {
     let record = &mut yard.record;
     record.measure("ClickHouse away", outage.as_secs_f64(), "s");
     record.measure("interactions promised", count(said), "");
+    record.measure("spool on disk at the end of the outage", mib(stored_bytes), "MiB");
     record.measure_against("drained after its return", drained.as_secs_f64(), "s", DRAINED_S);
-    record.measure_against("call that records, longest", ms(&held_up["calls"]["longest_us"]), "ms", CALL_MS);
-    record.measure(
-        "call that records, longest, with waiting for a core",
-        ms(&held_up["calls_by_the_clock"]["longest_us"]),
-        "ms",
-    );
+    note_delays(record, &held_up, &control);
+
+    let largest_bytes = largest(&resident);
+    let allowed_bytes = healthy_bytes + PACE.memory_bytes as u64 + WORKING_BYTES;
+    record.measure("resident memory before", mib(healthy_bytes), "MiB");
+    record.measure("resident memory, smallest", mib(resident.iter().copied().min().unwrap()), "MiB");
+    record.measure_against("resident memory, largest", mib(largest_bytes), "MiB", mib(allowed_bytes));
+    record.measure("resident memory after draining", mib(last_bytes), "MiB");
+    let quarter = resident.len() / 4;
+    let grown_mib = mib(largest(&resident[3 * quarter..])) - mib(largest(&resident[quarter..2 * quarter]));
+    let grown = "resident memory, growth from the second quarter to the last";
+    if outage >= 4 * TOUCHED {
+        record.measure_against(grown, grown_mib, "MiB", GROWN_MIB);
+    } else {
+        record.measure(grown, grown_mib, "MiB");
+    }
+    println!("resident memory each second, MiB: {:.1?}", resident.iter().map(|bytes| mib(*bytes)).collect::<Vec<_>>());
+    assert!(largest_bytes <= allowed_bytes, "{largest_bytes} bytes resident, {healthy_bytes} before the outage");
+    yard.settle(PACE).await;
+}
+
+/// How long the bot's loop was held up, and the loop that records nothing. On a machine that stalls even that one past the
+/// goal, the longest call says nothing; how many calls were long still does.
+fn note_delays(record: &mut Record, held_up: &Value, control: &Value) {
+    let (calls, idle) = (&held_up["calls"], &control["calls"]);
+    if ms(&idle["longest_us"]) <= CALL_MS {
+        record.measure_against("call that records, longest", ms(&calls["longest_us"]), "ms", CALL_MS);
+    } else {
+        record.measure("call that records, longest", ms(&calls["longest_us"]), "ms");
+    }
+    let explained = 2.0 * idle["long"].as_f64().unwrap() + 2.0;
+    record.measure_against("calls that record, over 5 ms", calls["long"].as_f64().unwrap(), "", explained);
+    record.measure("calls without recording, over 5 ms", idle["long"].as_f64().unwrap(), "");
+    record.measure("call without recording, longest", ms(&idle["longest_us"]), "ms");
     record.measure("call that records, longest, of this on a core", ms(&held_up["longest_call_on_core_us"]), "ms");
-    record.measure("call without recording, longest", ms(&control["calls"]["longest_us"]), "ms");
-    record.measure(
-        "call without recording, longest, with waiting for a core",
-        ms(&control["calls_by_the_clock"]["longest_us"]),
-        "ms",
-    );
-    record.measure("call that records, 99.9 %", ms(&held_up["calls"]["p999_us"]), "ms");
+    let by_the_clock = |figures: &Value| ms(&figures["calls_by_the_clock"]["longest_us"]);
+    record.measure("call that records, longest, with waiting for a core", by_the_clock(held_up), "ms");
+    record.measure("call without recording, longest, with waiting for a core", by_the_clock(control), "ms");
+    record.measure("call that records, 99.9 %", ms(&calls["p999_us"]), "ms");
     record.measure("loop late, longest", ms(&held_up["ticker"]["longest_us"]), "ms");
     record.measure("loop late, 99.9 %", ms(&held_up["ticker"]["p999_us"]), "ms");
     record.measure("loop late without recording, longest", ms(&control["ticker"]["longest_us"]), "ms");
     record.measure("loop late without recording, 99.9 %", ms(&control["ticker"]["p999_us"]), "ms");
-    let largest_bytes = largest(&resident);
-    let allowed_bytes = healthy_bytes + PACE.memory_bytes as u64 + WORKING_BYTES;
-    record.measure("spool on disk at the end of the outage", mib(stored_bytes), "MiB");
-    record.measure("resident memory before", mib(healthy_bytes), "MiB");
-    record.measure("resident memory, smallest", mib(resident.iter().copied().min().unwrap()), "MiB");
-    record.measure_against("resident memory, largest", mib(largest_bytes), "MiB", mib(allowed_bytes));
-    let quarter = resident.len() / 4;
-    let grown = mib(largest(&resident[3 * quarter..])) - mib(largest(&resident[quarter..2 * quarter]));
-    record.measure("resident memory, growth from the second quarter to the last", grown, "MiB");
-    record.measure("resident memory after draining", mib(last_bytes), "MiB");
-    println!("resident memory each second, MiB: {:.1?}", resident.iter().map(|bytes| mib(*bytes)).collect::<Vec<_>>());
-    assert!(largest_bytes <= allowed_bytes, "{largest_bytes} bytes resident, {healthy_bytes} before the outage");
-    yard.settle(PACE).await;
 }
 
 /// The memory of a process each second, for so long.
