@@ -22,7 +22,8 @@ let page = `# What the writer survived
 ${row(["fault", ...columns.map((name) => name.replace("_", " "))])}${row(["---", ...columns.map(() => "---")])}`;
 for (const fault of faults) page += row([fault.fault, ...columns.map((name) => fault[name])]);
 page += `
-- count: faults injected. Lost, twice: interactions that were promised and are not stored, and that are stored twice.
+- count: faults injected, damaged files read, or sequences run against a model.
+- lost, twice: interactions that were promised and are neither stored nor accounted for, and that are stored twice.
 - rollup mismatches: batches of which the raw table and what a materialized view counted differ.
 - crashes, hangs: processes that ended otherwise than asked, and conditions that did not come true in time.
 - \`SHARDLAKE_SEED\` repeats a run; the moments at which processes are scheduled stay the machine's.
