@@ -36,17 +36,28 @@ test: engine prometheus systemd lint ## Runs everything that CI runs
 	cargo test --workspace --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
-# What its tests measured becomes a table, also if one of them fails. Smaller: make torture KILLS=20 FAULTS=20.
+# What its tests measured becomes a table, also if one of them fails. Shorter: make torture KILLS=20 FAULTS=20 OUTAGE_S=60
+# DAMAGES=5 FUZZ=100000 MODELS=100 SEEDS=100.
 KILLS := 200
 FAULTS := 2000
+DAMAGES := 50
+OUTAGE_S := 600
+FUZZ := 10000000
+MODELS := 10000
+SEEDS := 10000
 MEASURED := $(CARGO_TARGET_DIR)/torture.jsonl
+TORTURE = SHARDLAKE_RESULTS="$(MEASURED)" SHARDLAKE_KILLS=$(KILLS) SHARDLAKE_FAULTS=$(FAULTS) SHARDLAKE_DAMAGES=$(DAMAGES) \
+	SHARDLAKE_OUTAGE_S=$(OUTAGE_S) SHARDLAKE_FUZZ=$(FUZZ) PROPTEST_CASES=$(MODELS) SHARDLAKE_SEEDS=$(SEEDS) \
+	cargo test --package shardlake-ingest --no-fail-fast
 
+# From the parts to the whole: what reads the disk, the line in simulated time, then processes and a real ClickHouse.
 .PHONY: torture
-torture: engine build ## Breaks processes and the network, long: an hour; results in tests/results/
+torture: engine build ## Breaks disks, processes and the network, long: two hours; results in tests/results/
 	cargo build --package shardlake-ingest --examples
 	@rm -f "$(MEASURED)"
-	@tortured=0; SHARDLAKE_RESULTS="$(MEASURED)" SHARDLAKE_KILLS=$(KILLS) SHARDLAKE_FAULTS=$(FAULTS) \
-		cargo test --package shardlake-ingest --no-fail-fast --test crash --test wire -- --test-threads=1 --nocapture \
+	@tortured=0; \
+	$(TORTURE) --lib -- spool::fuzz spool::model simulation --test-threads=1 || tortured=$$?; \
+	$(TORTURE) --test hole --test disk --test crash --test outage --test wire -- --test-threads=1 --nocapture \
 		|| tortured=$$?; \
 	node tests/results/torture.js "$(MEASURED)" && exit $$tortured
 

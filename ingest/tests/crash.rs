@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::sleep;
-use yard::{Pace, Yard, kill};
+use yard::{MEMORY_BYTES, Pace, Yard, kill};
 
 const SHORT: usize = 6;
-const SAFE: Pace = Pace { journal: "always", per_second: 2_000, batch_ms: 100 };
+const SAFE: Pace = Pace { journal: "always", per_second: 2_000, batch_ms: 100, memory_bytes: MEMORY_BYTES };
 
 fn kills() -> usize {
     yard::count("SHARDLAKE_KILLS", SHORT)

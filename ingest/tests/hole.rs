@@ -18,12 +18,12 @@ use std::{
 use clickhouse::Client;
 use tokio::time::sleep;
 use yard::{
-    PATIENCE, Pace, Yard, kill,
+    MEMORY_BYTES, PATIENCE, Pace, Yard, kill,
     proxy::{Fault, Message, Proxy},
     rollup_mismatches,
 };
 
-const SAFE: Pace = Pace { journal: "always", per_second: 2_000, batch_ms: 100 };
+const SAFE: Pace = Pace { journal: "always", per_second: 2_000, batch_ms: 100, memory_bytes: MEMORY_BYTES };
 /// Where a MergeTree table notes the tokens it has seen.
 const TOKENS: &str = "deduplication_logs";
 
@@ -42,8 +42,8 @@ struct Snapshot {
 }
 
 impl Hole {
-    async fn open() -> Self {
-        let mut yard = Yard::open("a token without its rows", 0).await;
+    async fn open(fault: &'static str) -> Self {
+        let mut yard = Yard::open(fault, 0).await;
         let folders = [folder(&yard.admin(), "interactions").await, folder(&yard.admin(), "batches").await];
         let tokens = (folders[0].join(TOKENS), yard.path("tokens"));
         let kept = folders.into_iter().enumerate().map(|(at, folder)| (folder, yard.path(&format!("before-{at}"))));
@@ -133,7 +133,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_with_the_same_token_is_acknowledged_and_stores_nothing() {
-    let hole = Hole::open().await;
+    let hole = Hole::open("a token without its rows, and no looking").await;
     let answer = hole.insert.ask(hole.yard.port).await.unwrap();
     let answer = String::from_utf8_lossy(&answer.head).into_owned();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -145,5 +145,5 @@ async fn a_retry_with_the_same_token_is_acknowledged_and_stores_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_is_looked_for_first_is_stored_exactly_once() {
-    Hole::open().await.yard.settle(SAFE).await;
+    Hole::open("a token without its rows").await.yard.settle(SAFE).await;
 }

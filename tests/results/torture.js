@@ -1,5 +1,6 @@
 // Makes torture.json and torture.md of what the tests measured: `node torture.js <file>`. The file has a line of JSON per
-// fault, written by the tests (see `ingest/tests/yard/record.rs`).
+// fault, written by the tests (see `ingest/tests/yard/record.rs`). Tests judge what is lost, this judges what is slow: it
+// fails too if a figure in `measured` is larger than its `at_most`.
 "use strict";
 const { execSync } = require("node:child_process");
 const { readFileSync, writeFileSync } = require("node:fs");
@@ -21,7 +22,8 @@ let page = `# What the writer survived
 ${row(["fault", ...columns.map((name) => name.replace("_", " "))])}${row(["---", ...columns.map(() => "---")])}`;
 for (const fault of faults) page += row([fault.fault, ...columns.map((name) => fault[name])]);
 page += `
-- count: faults injected. Lost, twice: interactions that were promised and are not stored, and that are stored twice.
+- count: faults injected, damaged files read, or sequences run against a model.
+- lost, twice: interactions that were promised and are neither stored nor accounted for, and that are stored twice.
 - rollup mismatches: batches of which the raw table and what a materialized view counted differ.
 - crashes, hangs: processes that ended otherwise than asked, and conditions that did not come true in time.
 - \`SHARDLAKE_SEED\` repeats a run; the moments at which processes are scheduled stay the machine's.
@@ -32,5 +34,18 @@ for (const fault of faults) {
   page += `\n## Of these: ${fault.fault}\n\n${row(["kind", "count"])}${row(["---", "---"])}`;
   for (const [kind, count] of kinds) page += row([kind, count]);
 }
+const met = ({ value, at_most }) => at_most === undefined || value <= at_most;
+const shown = (number, unit) => `${Number(number.toFixed(3)).toLocaleString("en")} ${unit}`.trim();
+for (const fault of faults) {
+  const figures = Object.entries(fault.measured ?? {});
+  if (figures.length === 0) continue;
+  page += `\n## Measured: ${fault.fault}\n\n${row(["figure", "measured", "at most", "met"])}${row(["---", "---", "---", "---"])}`;
+  for (const [name, figure] of figures) {
+    const { value, unit, at_most } = figure;
+    page += row([name, shown(value, unit), ...(at_most === undefined ? ["", ""] : [shown(at_most, unit), met(figure)])]);
+  }
+}
 writeFileSync(join(__dirname, "torture.md"), page);
-process.exitCode = faults.every((fault) => fault.passed) ? 0 : 1;
+const missed = faults.flatMap((fault) => Object.entries(fault.measured ?? {}).filter(([, figure]) => !met(figure)));
+for (const [name, { value, unit, at_most }] of missed) console.error(`missed: ${name}: ${shown(value, unit)}, at most ${shown(at_most, unit)}`);
+process.exitCode = missed.length === 0 && faults.every((fault) => fault.passed) ? 0 : 1;

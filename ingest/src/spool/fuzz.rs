@@ -29,6 +29,11 @@ use super::{
 };
 use crate::journal::{self, Journal};
 
+// What was run goes where the long tests leave their results.
+#[path = "../../tests/yard/record.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tests of whole processes use the rest")]
+pub(super) mod record;
+
 const SHORT: u64 = 60_000;
 /// Numbers that lengths are set to: the ends of every range, ours and the machine's.
 const EXTREMES: [u32; 12] = [0, 1, 3, 4, 5, 4095, 4097, 65_537, 256 << 20, (256 << 20) + 1, i32::MAX as u32, u32::MAX];
@@ -45,6 +50,7 @@ fn readers_survive_whatever_lies_on_the_disk() {
     let executions = number("SHARDLAKE_FUZZ", SHORT);
     let seed = number("SHARDLAKE_SEED", 20_251);
     let threads = thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    let mut record = record::Record::new("damaged bytes before every reader of the spool", seed);
     let files = Files::valid();
     let tallies: Vec<Tally> = thread::scope(|scope| {
         let run = |thread: u64| {
@@ -58,6 +64,7 @@ fn readers_survive_whatever_lies_on_the_disk() {
     for (what, times) in tallies.into_iter().flatten() {
         *all.entry(what).or_default() += times;
     }
+    (record.count, record.kinds) = (executions, all.clone());
     println!("SHARDLAKE_SEED={seed}, {executions} executions: {all:#?}");
     for what in ["Alien", "Newer", "Torn", "Checksum", "Nonsense", "record", "decision", "row", "end of rows"] {
         assert!(all.get(what).is_some_and(|times| *times > 0), "{what} was never seen: the fuzz does not reach it");

@@ -7,11 +7,12 @@
 use std::{collections::BTreeSet, fs, sync::Arc};
 
 use futures_util::FutureExt as _;
-use proptest::{collection::vec, prelude::*, sample::select};
+use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 use tempfile::TempDir;
 
 use super::{
     disk::Limits,
+    fuzz::record::Record,
     tests::{batch, sent},
     *,
 };
@@ -292,15 +293,18 @@ fn open(directory: &TempDir, setup: &Setup) -> (Spool, Arc<Book>) {
     (spool, book)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_spool_is_a_list_that_survives_kills(setup in setups(), steps in steps()) {
+#[test]
+fn a_spool_is_a_list_that_survives_kills() {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let mut record = Record::new("the spool, kills of it included, against a list", 0);
+    record.count = u64::from(config.cases);
+    let checked = TestRunner::new(config).run(&(setups(), steps()), |(setup, steps)| {
         let mut world = World::new(setup);
         for step in steps {
             world.step(step);
             world.check();
         }
-    }
+        Ok(())
+    });
+    checked.unwrap_or_else(|failure| panic!("{failure}"));
 }

@@ -5,12 +5,16 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod damage;
+pub mod mount;
 pub mod proxy;
 pub mod record;
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env,
+    fs::{self, File},
+    io::Read as _,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, SystemTime},
@@ -31,6 +35,8 @@ use self::record::Record;
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Ids of one process's interactions: more than any of them records.
 const IDS_EACH: u64 = 10_000_000;
+/// In the file of what was said: 19 digits and the end of the line.
+const ID_BYTES: usize = 20;
 
 /// How a process records.
 #[derive(Clone, Copy)]
@@ -39,13 +45,20 @@ pub struct Pace {
     pub per_second: u64,
     /// How old a row may get before its batch is sealed.
     pub batch_ms: u64,
+    /// Memory for sealed batches, per table.
+    pub memory_bytes: usize,
 }
+
+/// Memory for batches as nobody set it.
+pub const MEMORY_BYTES: usize = 16 << 20;
 
 pub struct Yard {
     pub clickhouse: Option<Clickhouse>,
     pub port: u16,
     pub record: Record,
     directory: tempfile::TempDir,
+    /// What processes share: a folder of the yard with their spool and what they said.
+    case: String,
     processes: u64,
 }
 
@@ -53,7 +66,9 @@ impl Yard {
     /// `fault`: what will be done to it, for the record.
     pub async fn open(fault: &'static str, seed: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut yard = Self { clickhouse: None, port: 0, record: Record::new(fault, seed), directory, processes: 0 };
+        let record = Record::new(fault, seed);
+        let mut yard = Self { clickhouse: None, port: 0, record, directory, case: String::new(), processes: 0 };
+        yard.begin("case");
         yard.start_clickhouse().await;
         migrate::apply(&yard.admin(), "shardlake").await.unwrap();
         yard
@@ -61,6 +76,20 @@ impl Yard {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// From now on processes record into another spool, and what was said before is not theirs.
+    pub fn begin(&mut self, case: &str) {
+        case.clone_into(&mut self.case);
+        fs::create_dir(self.path(case)).unwrap();
+    }
+
+    pub fn spool(&self) -> PathBuf {
+        self.path(&self.case).join("spool")
+    }
+
+    fn file_of_said(&self) -> PathBuf {
+        self.path(&self.case).join("said")
     }
 
     pub async fn start_clickhouse(&mut self) {
@@ -102,10 +131,12 @@ impl Yard {
         let writer = self.clickhouse.as_ref().unwrap().credentials(User::Writer);
         // Ids like snowflakes of today, so that the rows look like any other.
         let first_id = (350_000_000_000 << 22) + self.processes * IDS_EACH;
+        // What a process says that records nothing is no promise.
+        let said = if pace.journal == "nothing" { "/dev/null".into() } else { self.file_of_said() };
         Command::new(example("steady"))
             .args([format!("http://127.0.0.1:{port}"), writer.user])
-            .args([self.path("spool"), pace.journal.into(), self.path("said")])
-            .args([first_id, pace.per_second, pace.batch_ms].map(|number| number.to_string()))
+            .args([self.spool(), pace.journal.into(), said])
+            .args([first_id, pace.per_second, pace.batch_ms, pace.memory_bytes as u64].map(|number| number.to_string()))
             .env("CLICKHOUSE_PASSWORD", writer.password)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -116,31 +147,54 @@ impl Yard {
 
     /// Ids that were promised: whole lines only, since a kill may have cut the last one.
     pub fn said(&self) -> BTreeSet<u64> {
-        let said = fs::read_to_string(self.path("said")).unwrap_or_default();
+        let said = fs::read_to_string(self.file_of_said()).unwrap_or_default();
         let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole.lines().map(|id| id.parse().unwrap()).collect()
     }
 
-    /// Waits until a process has promised something more than `before`.
+    /// The first id that was promised, and how many there are: cheaper than [`Self::said`], for one process.
+    pub fn first_and_number_said(&self) -> (u64, u64) {
+        let path = self.file_of_said();
+        let mut first = [0; ID_BYTES];
+        File::open(&path).unwrap().read_exact(&mut first).unwrap();
+        let first = String::from_utf8_lossy(&first).trim().parse().unwrap();
+        (first, fs::metadata(&path).unwrap().len() / ID_BYTES as u64)
+    }
+
+    /// Waits until a process has promised more than `before` interactions.
     pub async fn working(&mut self, before: usize) {
-        let said = self.path("said");
+        let said = self.file_of_said();
         let working = async {
-            // An id is 19 digits and the end of its line.
-            while fs::metadata(&said).map_or(0, |file| file.len()) <= 20 * before as u64 + 20 {
+            while fs::metadata(&said).map_or(0, |file| file.len()) <= (ID_BYTES * (before + 1)) as u64 {
                 sleep(Duration::from_millis(10)).await;
             }
         };
         self.record.in_time(PATIENCE, working).await;
     }
 
-    /// Lets a process drain, and reads its receipt.
-    pub async fn end(&mut self, mut process: Child) {
+    /// Lets a process drain, and returns what it printed: its receipt, and a line about the bot's loop.
+    pub async fn end(&mut self, mut process: Child) -> String {
         drop(process.stdin.take());
         let ended = self.record.in_time(PATIENCE, process.wait_with_output()).await.unwrap();
-        let receipt = String::from_utf8(ended.stdout).unwrap();
+        let printed = String::from_utf8(ended.stdout).unwrap();
         self.record.crashes += u64::from(!ended.status.success());
-        println!("{receipt}");
-        assert!(ended.status.success(), "{receipt}");
+        println!("{printed}");
+        assert!(ended.status.success(), "{printed}");
+        printed
+    }
+
+    /// What was promised beside what is stored.
+    pub async fn compare(&self) -> Compared {
+        let said = self.said();
+        let ids = (said.first().copied().unwrap_or(0), said.last().copied().unwrap_or(0));
+        let sql = "SELECT interaction_id, count() FROM interactions \
+                   WHERE interaction_id BETWEEN {first:UInt64} AND {last:UInt64} GROUP BY ALL";
+        let stored = self.admin().query_raw(sql).param("first", ids.0).param("last", ids.1);
+        let stored: Vec<(u64, u64)> = stored.fetch_all().await.unwrap();
+        let twice = stored.iter().filter(|(_, rows)| *rows > 1).count() as u64;
+        let stored: BTreeSet<u64> = stored.into_iter().map(|(id, _)| id).collect();
+        let missing = said.difference(&stored).count() as u64;
+        Compared { said: said.len() as u64, missing, twice }
     }
 
     /// Lets a last process land what is left, and compares what was promised with what is there.
@@ -148,24 +202,32 @@ impl Yard {
         let last = self.record(self.port, pace);
         self.end(last).await;
 
-        let admin = self.admin();
-        let stored: Vec<(u64, u64)> =
-            admin.query_raw("SELECT interaction_id, count() FROM interactions GROUP BY ALL").fetch_all().await.unwrap();
-        let twice = stored.iter().filter(|(_, rows)| *rows > 1).count();
-        let stored: BTreeSet<u64> = stored.into_iter().map(|(id, _)| id).collect();
-        let said = self.said();
-        let lost = said.difference(&stored).count();
-        let mismatches = rollup_mismatches(&admin).await;
-        (self.record.lost, self.record.twice) = (lost as u64, twice as u64);
+        let Compared { said, missing, twice } = self.compare().await;
+        let mismatches = rollup_mismatches(&self.admin()).await;
+        (self.record.lost, self.record.twice) = (missing, twice);
         self.record.rollup_mismatches = mismatches.len() as u64;
-        println!("said {}, stored {}, {:?}", said.len(), stored.len(), self.record);
+        println!("said {said}, {:?}", self.record);
 
-        assert!(said.len() > 100, "there is something to compare");
-        assert_eq!((lost, twice), (0, 0), "lost and twice, of {}", said.len());
+        assert!(said > 100, "there is something to compare");
+        assert_eq!((missing, twice), (0, 0), "lost and twice, of {said}");
         assert_eq!(mismatches, [], "batches of which raw rows and what the materialized view counted differ");
-        assert_eq!(left_in(&self.path("spool")), [""; 0], "the spool is empty, and nothing was set aside");
+        assert_eq!(left_in(&self.spool()), [""; 0], "the spool is empty, and nothing was set aside");
+        self.close().await;
+    }
+
+    pub async fn close(mut self) {
         timeout(PATIENCE, self.clickhouse.take().unwrap().stop()).await.unwrap().unwrap();
     }
+}
+
+/// What was promised beside what is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Compared {
+    pub said: u64,
+    /// Promised, and not stored.
+    pub missing: u64,
+    /// Stored more than once.
+    pub twice: u64,
 }
 
 /// Batches of which the raw table and the rollup do not hold the same number of rows: `(table, boot, batch, raw
@@ -184,7 +246,7 @@ pub async fn rollup_mismatches(admin: &Client) -> Vec<(String, u64, u64, i64)> {
 }
 
 /// Files of the spool that still hold something.
-fn left_in(spool: &Path) -> Vec<String> {
+pub fn left_in(spool: &Path) -> Vec<String> {
     let mut left = Vec::new();
     for folder in ["", "journal", "quarantine"] {
         let entries = fs::read_dir(spool.join(folder)).into_iter().flatten();

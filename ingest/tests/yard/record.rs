@@ -1,5 +1,6 @@
 //! What a test measured: one line of JSON, appended to the file that `SHARDLAKE_RESULTS` names, if it names one. `make
 //! torture` makes `tests/results/` of these lines. A test that fails leaves its line too, and it never says that all is well.
+//! Figures beside the faults go along in `measured`, some with a goal: tests do not judge times, `torture.js` does.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Record {
     pub crashes: u64,
     /// Conditions that did not come true in time.
     pub hangs: u64,
+    /// What else was measured, by name.
+    measured: BTreeMap<&'static str, Value>,
     started: Instant,
 }
 
@@ -46,8 +49,19 @@ impl Record {
             rollup_mismatches: 0,
             crashes: 0,
             hangs: 0,
+            measured: BTreeMap::new(),
             started: Instant::now(),
         }
+    }
+
+    /// Notes a figure.
+    pub fn measure(&mut self, name: &'static str, value: f64, unit: &'static str) {
+        self.measured.insert(name, json!({ "value": value, "unit": unit }));
+    }
+
+    /// Notes a figure that is to be `at_most` so large.
+    pub fn measure_against(&mut self, name: &'static str, value: f64, unit: &'static str, at_most: f64) {
+        self.measured.insert(name, json!({ "value": value, "unit": unit, "at_most": at_most }));
     }
 
     /// Waits for something that has to happen.
@@ -64,7 +78,7 @@ impl Drop for Record {
         let line = json!({
             "fault": self.fault, "count": self.count, "kinds": self.kinds, "lost": self.lost, "twice": self.twice,
             "rollup_mismatches": self.rollup_mismatches, "crashes": self.crashes, "hangs": self.hangs,
-            "seed": self.seed, "seconds": self.started.elapsed().as_secs(), "passed": !thread::panicking(),
+            "measured": self.measured, "seed": self.seed, "seconds": self.started.elapsed().as_secs(), "passed": !thread::panicking(),
         });
         let mut results = OpenOptions::new().create(true).append(true).open(path).unwrap();
         writeln!(results, "{line}").unwrap();
