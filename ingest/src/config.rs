@@ -4,6 +4,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
+use shardlake_schema::Table;
 
 /// Settings of a [`crate::Recorder`]. Build it with [`Config::new`] and change what you need.
 #[derive(Debug, Clone)]
@@ -44,7 +45,7 @@ impl Config {
             cluster: cluster.into(),
             shards,
             clickhouse: Clickhouse::new(clickhouse_url),
-            batch: BatchLimits::default(),
+            batch: BatchLimits::for_fleet(shards),
             queue_rows: 16_384,
             spool: Spool::default(),
             when_full: WhenFull::DropOldest,
@@ -99,6 +100,15 @@ impl Clickhouse {
     }
 }
 
+/// Inserts per second that all clusters of a bot may cost ClickHouse together.
+const FLEET_INSERTS_PER_S: u32 = 50;
+
+/// Age of a batch in a small fleet.
+const SHORTEST_AGE: Duration = Duration::from_secs(5);
+
+/// Age of a batch in the largest fleet.
+pub(crate) const LONGEST_AGE: Duration = Duration::from_mins(2);
+
 /// When a batch is sealed: whichever comes first.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchLimits {
@@ -107,14 +117,17 @@ pub struct BatchLimits {
     pub max_rows: usize,
     /// Memory of the rows in a batch, in bytes, before they are encoded. Default 16 MiB: 90,000 interactions.
     pub max_bytes: usize,
-    /// Age of the oldest row in a batch. Default 5 s; each batch takes 80 to 100 % of it, so that a fleet that was
-    /// started at once does not insert at once.
+    /// Age of the oldest row in a batch.
     pub max_age: Duration,
 }
 
-impl Default for BatchLimits {
-    fn default() -> Self {
-        Self { max_rows: 50_000, max_bytes: 16 << 20, max_age: Duration::from_secs(5) }
+impl BatchLimits {
+    /// The defaults for one of the clusters that share a bot's shards evenly.
+    pub fn for_fleet(shards: Shards) -> Self {
+        let clusters = u32::from(shards.total).div_ceil(u32::from(shards.count.max(1)));
+        let tables = u32::try_from(Table::ALL.len()).expect("there are five tables");
+        let within_budget = Duration::from_secs(1) * clusters * tables / FLEET_INSERTS_PER_S;
+        Self { max_rows: 50_000, max_bytes: 16 << 20, max_age: within_budget.clamp(SHORTEST_AGE, LONGEST_AGE) }
     }
 }
 

@@ -16,14 +16,14 @@ use shardlake_schema::{
 use tokio::{
     runtime::Handle,
     task::{self, JoinSet},
-    time::{Instant, sleep},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
 };
 
 use self::opening::Opening;
 use crate::{
     account::{Book, DropReason},
     batch::{self, FreezeError, Frozen},
-    config::{self, BatchLimits, Config},
+    config::{self, BatchLimits, Config, LONGEST_AGE},
     insert::Inserter,
     journal::Journal,
     queue::Queue,
@@ -200,6 +200,8 @@ impl<R: Row> Batcher<R> {
     /// Ends once the queue is closed and everything in it has been sealed; closes the spool then.
     async fn run(mut self) {
         let mut open = Open::default();
+        let mut seal_now = false;
+        let mut dues = dues(self.limits.max_age);
         loop {
             // Read before taking: what was recorded before the closing is taken below.
             let closed = self.queue.is_closed();
@@ -208,20 +210,18 @@ impl<R: Row> Batcher<R> {
                     self.seal(std::mem::take(&mut open)).await;
                 }
             }
-            if !open.rows.is_empty() {
-                let due = *open.due.get_or_insert_with(|| Instant::now() + jittered(self.limits.max_age));
-                if closed || Instant::now() >= due {
-                    self.seal(std::mem::take(&mut open)).await;
-                }
+            if !open.rows.is_empty() && (closed || seal_now) {
+                self.seal(std::mem::take(&mut open)).await;
             }
             if closed {
                 self.spool.close();
                 return;
             }
-            tokio::select! {
-                () = sleep(LOOK_EVERY) => {}
-                () = self.queue.woken.notified() => {}
-            }
+            seal_now = tokio::select! {
+                () = sleep(LOOK_EVERY) => false,
+                () = self.queue.woken.notified() => false,
+                _ = dues.tick() => true,
+            };
         }
     }
 
@@ -264,13 +264,11 @@ impl<R: Row> Batcher<R> {
 struct Open<R> {
     rows: Vec<R>,
     bytes: usize,
-    /// When it is sealed at the latest, once there is a row.
-    due: Option<Instant>,
 }
 
 impl<R> Default for Open<R> {
     fn default() -> Self {
-        Self { rows: Vec::new(), bytes: 0, due: None }
+        Self { rows: Vec::new(), bytes: 0 }
     }
 }
 
@@ -292,7 +290,12 @@ async fn freeze<R: Row>(rows: Vec<R>, id: BatchId) -> Result<Frozen, FreezeError
     }
 }
 
-/// 80 to 100 % of `age`.
-fn jittered(age: Duration) -> Duration {
-    age.mul_f64(rand::rng().random_range(0.8..=1.0))
+/// When a lane seals what it has: every `max_age`, from a moment of its own on. So no row waits longer, and the lanes of a
+/// fleet stay spread evenly, whatever happens to all of them at once: a start, an outage, the end of a window of gateway
+/// counts. A `max_age` past all defaults was asked for: its first batch comes early by the longest default at most.
+fn dues(max_age: Duration) -> Interval {
+    let early = max_age.min(LONGEST_AGE).mul_f64(rand::rng().random_range(0.0..1.0));
+    let mut dues = interval_at(Instant::now() + max_age - early, max_age.max(LOOK_EVERY));
+    dues.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    dues
 }
