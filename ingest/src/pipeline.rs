@@ -292,10 +292,32 @@ async fn freeze<R: Row>(rows: Vec<R>, id: BatchId) -> Result<Frozen, FreezeError
 
 /// When a lane seals what it has: every `max_age`, from a moment of its own on. So no row waits longer, and the lanes of a
 /// fleet stay spread evenly, whatever happens to all of them at once: a start, an outage, the end of a window of gateway
-/// counts. A `max_age` past all defaults was asked for: its first batch comes early by the longest default at most.
+/// counts.
 fn dues(max_age: Duration) -> Interval {
-    let early = max_age.min(LONGEST_AGE).mul_f64(rand::rng().random_range(0.0..1.0));
-    let mut dues = interval_at(Instant::now() + max_age - early, max_age.max(LOOK_EVERY));
+    let mut dues = interval_at(Instant::now() + first_due(max_age), max_age.max(LOOK_EVERY));
     dues.set_missed_tick_behavior(MissedTickBehavior::Skip);
     dues
+}
+
+/// Anything up to `max_age`. One past all defaults was asked for, and is cut by the longest default at most.
+fn first_due(max_age: Duration) -> Duration {
+    max_age - max_age.min(LONGEST_AGE).mul_f64(rand::rng().random_range(0.0..1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lanes_of_a_fleet_are_due_at_all_moments_of_a_batch_s_age() {
+        let max_age = Duration::from_mins(1);
+        let mut lanes_by_tenth = [0; 10];
+        for _ in 0..1_000 {
+            let due = first_due(max_age);
+            assert!(due <= max_age);
+            lanes_by_tenth[(due.as_millis() * 10 / max_age.as_millis()).min(9) as usize] += 1;
+        }
+        assert!(lanes_by_tenth.iter().all(|lanes| (50..150).contains(lanes)), "{lanes_by_tenth:?}");
+        assert!(first_due(Duration::from_hours(1)) >= Duration::from_hours(1) - LONGEST_AGE);
+    }
 }
