@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use clickhouse::{Client, Row, error::Error};
+use clickhouse::{Client, Row, error::Error, insert::Insert, inserter::Inserter};
 use serde::Serialize;
 use shardlake_schema::TimeMs;
 use tokio::{runtime, sync::mpsc, time::sleep};
@@ -54,12 +54,15 @@ struct InteractionRow {
 pub(crate) fn run(job: &Job, events: &mut Events) -> Finish {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (rows, received) = mpsc::channel(CHANNEL_ROWS);
-    let client = Client::default()
+    let mut client = Client::default()
         .with_url(&job.url)
         .with_database("shardlake")
         .with_user(&job.user)
         .with_password(&job.password)
         .with_validation(job.lane == Lane::Inserter);
+    if job.lane != Lane::Inserter {
+        client.set_setting("async_insert", "0");
+    }
     let writer = Writer { client, batch_rows: job.batch_rows, gave_up: 0 };
     let streamed = job.lane == Lane::Streamed;
 
@@ -119,13 +122,7 @@ struct Writer {
 
 impl Writer {
     async fn inserter(mut self, mut received: mpsc::Receiver<InteractionRow>, boot: u64) -> u64 {
-        let mut inserter = self
-            .client
-            .inserter::<InteractionRow>("interactions")
-            .with_max_rows(self.batch_rows as u64)
-            .with_max_bytes(MAX_BYTES)
-            .with_period(Some(PERIOD))
-            .with_timeouts(Some(TIMEOUT), Some(TIMEOUT));
+        let mut inserter = self.new_inserter();
         let (mut taken, mut kept, mut batch) = (Vec::new(), Vec::new(), 1);
         while received.recv_many(&mut taken, TAKEN_AT_ONCE).await > 0 {
             for row in taken.drain(..) {
@@ -140,15 +137,8 @@ impl Writer {
                     Ok(landed) if landed.rows == 0 => continue,
                     Ok(_) => {}
                     Err(error) => {
-                        // A failed inserter must not be used again.
                         self.again(&kept, error).await;
-                        inserter = self
-                            .client
-                            .inserter::<InteractionRow>("interactions")
-                            .with_max_rows(self.batch_rows as u64)
-                            .with_max_bytes(MAX_BYTES)
-                            .with_period(Some(PERIOD))
-                            .with_timeouts(Some(TIMEOUT), Some(TIMEOUT));
+                        inserter = self.new_inserter(); // one that failed must not be used again
                     }
                 }
                 kept.clear();
@@ -161,41 +151,34 @@ impl Writer {
         self.gave_up
     }
 
+    fn new_inserter(&self) -> Inserter<InteractionRow> {
+        self.client
+            .inserter("interactions")
+            .with_max_rows(self.batch_rows as u64)
+            .with_max_bytes(MAX_BYTES)
+            .with_period(Some(PERIOD))
+            .with_timeouts(Some(TIMEOUT), Some(TIMEOUT))
+    }
+
+    /// As above, with the crate's `Insert`, which sends while rows are written.
     async fn insert(mut self, mut received: mpsc::Receiver<InteractionRow>, boot: u64) -> u64 {
-        let (mut taken, mut kept, mut batch) = (Vec::new(), Vec::new(), 1);
+        let (mut taken, mut kept, mut batch) = (Vec::new(), Vec::with_capacity(self.batch_rows), 1);
         let mut open = None;
         loop {
             let count = received.recv_many(&mut taken, TAKEN_AT_ONCE).await;
-            for row in taken.drain(..) {
-                kept.push(InteractionRow { boot, batch, ..row });
-            }
-            let mut result = Ok(());
-            if count > 0 {
-                if open.is_none() {
-                    let insert = self.client.insert::<InteractionRow>("interactions").await;
-                    match insert {
-                        Ok(insert) => open = Some(insert.with_timeouts(Some(TIMEOUT), Some(TIMEOUT))),
-                        Err(error) => result = Err(error),
-                    }
-                }
-                if let Some(insert) = &mut open {
-                    for row in &kept[kept.len() - count..] {
-                        result = insert.write(row).await;
-                        if result.is_err() {
-                            break;
-                        }
-                    }
-                }
-            }
+            let before = kept.len();
+            kept.extend(taken.drain(..).map(|row| InteractionRow { boot, batch, ..row }));
+            let mut result = self.write(&mut open, &kept[before..]).await;
             if result.is_ok() && kept.len() < self.batch_rows && count > 0 {
                 continue;
             }
-            if let Some(insert) = open.take()
-                && result.is_ok()
+            if result.is_ok()
+                && let Some(insert) = open.take()
             {
                 result = insert.end().await;
             }
             if let Err(error) = result {
+                open = None;
                 self.again(&kept, error).await;
             }
             kept.clear();
@@ -204,6 +187,19 @@ impl Writer {
                 return self.gave_up;
             }
         }
+    }
+
+    async fn write(&self, open: &mut Option<Insert<InteractionRow>>, rows: &[InteractionRow]) -> Result<(), Error> {
+        for row in rows {
+            if open.is_none() {
+                let insert = self.client.insert::<InteractionRow>("interactions").await?;
+                *open = Some(insert.with_timeouts(Some(TIMEOUT), Some(TIMEOUT)));
+            }
+            if let Some(insert) = open {
+                insert.write(row).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends the rows of a batch that failed until they are there, or it is enough.
@@ -220,11 +216,11 @@ impl Writer {
     }
 
     async fn send(&self, rows: &[InteractionRow]) -> Result<(), Error> {
-        let insert = self.client.insert::<InteractionRow>("interactions").await?;
-        let mut insert = insert.with_timeouts(Some(TIMEOUT), Some(TIMEOUT));
-        for row in rows {
-            insert.write(row).await?;
+        let mut insert = None;
+        self.write(&mut insert, rows).await?;
+        match insert {
+            Some(insert) => insert.end().await,
+            None => Ok(()),
         }
-        insert.end().await
     }
 }

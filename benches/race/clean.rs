@@ -7,7 +7,7 @@ use crate::{
 
 const ROWS: u64 = 1_000_000;
 const BATCH_ROWS: usize = 50_000;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// One contestant in one round. CPU is in seconds per million rows.
 struct Round {
@@ -15,6 +15,10 @@ struct Round {
     client_cpu_s: f64,
     bot_cpu_s: f64,
     engine_cpu_s: f64,
+    /// Of `engine_cpu_s`, the inserts with their views.
+    insert_cpu_s: f64,
+    /// Of `engine_cpu_s`, the merges that followed.
+    merge_cpu_s: f64,
     peak_mib: f64,
     wire_bytes_per_row: f64,
 }
@@ -43,6 +47,7 @@ async fn round(server: &mut Server, lane: Lane) -> Round {
     server.merged().await;
     let engine_s = server.cpu_s() - engine_s;
     let wire_bytes = server.received_bytes().await - wire_bytes;
+    let (insert_s, merge_s) = server.bill_s().await;
     let stored = server.stored().await;
     assert_eq!((stored.rows, stored.distinct, stored.counted), (ROWS, ROWS, ROWS), "{lane:?} {finish:?}");
 
@@ -54,6 +59,8 @@ async fn round(server: &mut Server, lane: Lane) -> Round {
         client_cpu_s: finish.cpu_s * per_million,
         bot_cpu_s: finish.bot_cpu_s * per_million,
         engine_cpu_s: engine_s * per_million,
+        insert_cpu_s: insert_s * per_million,
+        merge_cpu_s: merge_s * per_million,
         peak_mib: peak_bytes / f64::from(1 << 20),
         wire_bytes_per_row: wire_bytes / rows,
     }
@@ -62,18 +69,20 @@ async fn round(server: &mut Server, lane: Lane) -> Round {
 fn table(lanes: &[Lane], results: &[Vec<Round>]) -> String {
     let mut table = String::from(
         "| writer | rows/s | CPU s per million rows | of it client | of that the bot's thread | of it engine | \
-         client's peak MiB | bytes/row received |\n|---|---|---|---|---|---|---|---|\n",
+         inserts | merges | client's peak MiB | bytes/row received |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (lane, rounds) in lanes.iter().zip(results) {
         let of = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
         table += &format!(
-            "| {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} | {:.1} |\n",
+            "| {} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} | {:.1} |\n",
             lane.name(),
             of(|round| round.rows_per_s),
             of(|round| round.client_cpu_s + round.engine_cpu_s),
             of(|round| round.client_cpu_s),
             of(|round| round.bot_cpu_s),
             of(|round| round.engine_cpu_s),
+            of(|round| round.insert_cpu_s),
+            of(|round| round.merge_cpu_s),
             of(|round| round.peak_mib),
             of(|round| round.wire_bytes_per_row),
         );

@@ -1,7 +1,13 @@
 //! The course with faults: a steady bot, connections that break in the middle of bodies, answers that are lost, and one
 //! kill of ClickHouse while an insert is under way.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use tokio::sync::mpsc;
 
@@ -11,7 +17,7 @@ use crate::{
     server::Server,
 };
 
-const ROWS: u64 = 400_000;
+const ROWS: u64 = 300_000;
 const PER_SECOND: u64 = 20_000;
 /// Small, so that there are many inserts to break.
 const BATCH_ROWS: usize = 2_000;
@@ -36,8 +42,8 @@ pub(crate) async fn run(lanes: &[Lane]) -> String {
 async fn one(lane: Lane) -> String {
     let mut server = Server::start().await;
     let (kill, mut killing) = mpsc::unbounded_channel();
-    let seen = std::sync::Arc::new(AtomicU64::new(0));
-    let count = std::sync::Arc::clone(&seen);
+    let seen = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&seen);
     let proxy = Proxy::start(server.port(), move |request| {
         if !is_insert(request) {
             return None;
@@ -51,9 +57,9 @@ async fn one(lane: Lane) -> String {
     .await;
 
     let job = server.job(lane, proxy.port, ROWS, PER_SECOND, BATCH_ROWS);
-    let mut finish = std::pin::pin!(contestant::finish(contestant::start(&job)));
+    let mut finish = pin!(contestant::finish(contestant::start(&job)));
     let finish = tokio::select! {
-        finish = &mut finish => panic!("no kill was due: {finish:?}"),
+        finish = &mut finish => panic!("too few inserts for a kill: {seen:?}, {finish:?}"),
         _ = killing.recv() => {
             server.kill_and_restart().await;
             finish.await
@@ -81,5 +87,5 @@ async fn one(lane: Lane) -> String {
 fn is_insert(request: &Message) -> bool {
     let line = request.head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
-    line.contains("INSERT+INTO+interactions")
+    line.contains("INSERT+INTO+") && line.contains("interactions")
 }

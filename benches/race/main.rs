@@ -5,7 +5,7 @@
 //! models that twilight has parsed; a contestant's time begins with the first one it is given, and ends when the server
 //! has acknowledged the last row. Both end in order: ours with its receipt, the other one with the end of its inserter.
 //!
-//! `make bench BENCH="--bench race"`; with `-- clean` or `-- faulty` behind, one course only.
+//! `make bench BENCH="--bench race"`; words behind choose courses and lanes: `BENCH="--bench race -- clean spill inserter"`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "a bench prints, and may panic")]
 
@@ -33,22 +33,26 @@ use std::env;
 
 use crate::contestant::Lane;
 
+const COURSES: [&str; 2] = ["clean", "faulty"];
+
 fn main() {
     let _ = rustls::crypto::ring::default_provider().install_default(); // an error means that there is one already
     if contestant::run() {
         return;
     }
-    let wanted = |course: &str| {
-        let mut courses = env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
-        courses.peek().is_none() || courses.any(|argument| argument == course)
+    let chosen: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_chosen = |name: &str, others: &[&str]| {
+        chosen.iter().any(|chosen| chosen == name) || !chosen.iter().any(|chosen| others.contains(&chosen.as_str()))
     };
+    let lanes: Vec<Lane> =
+        Lane::ALL.into_iter().filter(|lane| is_chosen(lane.word(), &Lane::ALL.map(Lane::word))).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        if wanted("clean") {
-            println!("{}", clean::run(&Lane::ALL).await);
+        if is_chosen("clean", &COURSES) {
+            println!("{}", clean::run(&lanes).await);
         }
-        if wanted("faulty") {
-            println!("{}", faulty::run(&Lane::ALL).await);
+        if is_chosen("faulty", &COURSES) {
+            println!("{}", faulty::run(&lanes).await);
         }
     });
 }

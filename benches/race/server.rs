@@ -108,12 +108,31 @@ impl Server {
         self.admin().query_raw(sql)
     }
 
-    /// Takes away what earlier contestants wrote.
+    /// Takes away what earlier contestants wrote, and what was logged of it.
     pub(crate) async fn clear(&self) {
-        for table in ["interactions", "batches"] {
-            self.query(&format!("TRUNCATE TABLE {table}")).execute().await.unwrap();
+        self.flush_logs().await;
+        for table in ["interactions", "batches", "system.query_log", "system.part_log"] {
+            self.query(&format!("TRUNCATE TABLE IF EXISTS {table}")).execute().await.unwrap();
         }
         self.merged().await;
+    }
+
+    /// CPU time of the inserts into `interactions`, with their views, and of the merges, by ClickHouse's own books.
+    pub(crate) async fn bill_s(&self) -> (f64, f64) {
+        self.flush_logs().await;
+        let cpu = "sum(ProfileEvents['OSCPUVirtualTimeMicroseconds']) / 1e6";
+        let inserts = format!(
+            "SELECT {cpu} FROM system.query_log WHERE type = 'QueryFinish' AND query LIKE 'INSERT%' \
+             AND has(tables, 'shardlake.interactions')"
+        );
+        let merges =
+            format!("SELECT {cpu} FROM system.part_log WHERE event_type = 'MergeParts' AND database = 'shardlake'");
+        let inserts = self.query(&inserts).fetch_one::<f64>().await.unwrap();
+        (inserts, self.query(&merges).fetch_one::<f64>().await.unwrap())
+    }
+
+    async fn flush_logs(&self) {
+        self.query("SYSTEM FLUSH LOGS").execute().await.unwrap();
     }
 
     /// Waits until the merges have ended that the inserts so far caused.
@@ -124,7 +143,7 @@ impl Server {
             if self.query("SELECT count() FROM system.merges").fetch_one::<u64>().await.unwrap() > 0 {
                 quiet_since = Instant::now();
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(100)).await;
         }
     }
 
