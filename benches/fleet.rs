@@ -29,7 +29,7 @@ use twilight_gateway::{
 
 /// Of the whole fleet, whatever its size.
 const INTERACTIONS_PER_S: f64 = 2_000.0;
-const WINDOW: Duration = Duration::from_secs(30);
+const WINDOW: Duration = Duration::from_secs(20);
 /// Before the window, on top of a batch's age: connections, and the first batches on their way.
 const SETTLE: Duration = Duration::from_secs(5);
 const DRAIN: Duration = Duration::from_mins(3);
@@ -293,6 +293,11 @@ async fn writers() {
     io::stdin().lock().read_line(&mut line).unwrap();
     let task: Task = serde_json::from_str(&line).unwrap();
     let round = Round { clusters: task.clusters, age_ms: task.age_ms };
+    // One for all: each loads the machine's root certificates.
+    let gateway = ConfigBuilder::new(task.token.clone(), Intents::all())
+        .proxy_url(task.gateway_url.clone())
+        .queue(InMemoryQueue::new(0, 1_000, Duration::from_mins(1), 1_000))
+        .build();
     let mut recorders = Vec::new();
     let mut shards = JoinSet::new();
     for cluster in task.first..task.first + task.count {
@@ -300,13 +305,8 @@ async fn writers() {
         config.clickhouse.user.clone_from(&task.user);
         config.clickhouse.password = task.password.clone().into();
         let recorder = Recorder::start(config).unwrap();
-        let queue = InMemoryQueue::new(0, 1_000, Duration::from_mins(1), 1_000);
-        let gateway = ConfigBuilder::new(task.token.clone(), Intents::all())
-            .proxy_url(task.gateway_url.clone())
-            .queue(queue)
-            .build();
         let id = ShardId::new(cluster.into(), task.clusters.into());
-        shards.spawn(run_shard(recorder.clone(), Shard::with_config(id, gateway)));
+        shards.spawn(run_shard(recorder.clone(), Shard::with_config(id, gateway.clone())));
         recorders.push(recorder);
     }
     tokio::task::spawn_blocking(|| io::stdin().lock().read_to_end(&mut Vec::new()).unwrap()).await.unwrap();
