@@ -100,13 +100,17 @@ impl Clickhouse {
     }
 }
 
-/// Inserts per second that all clusters of a bot may cost ClickHouse together.
-const FLEET_INSERTS_PER_S: u32 = 50;
+/// Inserts per second that all clusters of a bot may cost ClickHouse together, if every table of each is busy. Each makes
+/// two small parts, its own and the one in `batches`, and merging them is what a server runs out of: 100 clusters at 5 s,
+/// 33 inserts/s, overran an engine with half a core (`make bench BENCH="--bench fleet"`, `benches/README.md`). ClickHouse's
+/// own advice is one per second and table.
+const FLEET_INSERTS_PER_S: u32 = 20;
 
 /// Age of a batch in a small fleet.
 const SHORTEST_AGE: Duration = Duration::from_secs(5);
 
-/// Age of a batch in the largest fleet.
+/// Age of a batch in the largest fleet, from 480 clusters on: well below the five minutes after which `deploy/prometheus`
+/// says that rows do not land.
 pub(crate) const LONGEST_AGE: Duration = Duration::from_mins(2);
 
 /// When a batch is sealed: whichever comes first.
@@ -124,8 +128,8 @@ pub struct BatchLimits {
 
 impl BatchLimits {
     /// The defaults for one of the clusters that share a bot's shards evenly. An insert costs the server the same for ten
-    /// rows as for a thousand, so what grows with the fleet is the age: 5 s up to 50 clusters, 10 s for 100, 100 s for
-    /// 1,000, and never more than two minutes.
+    /// rows as for a thousand, so what grows with the fleet is the age: 5 s up to 20 clusters, 25 s for 100, and
+    /// never more than two minutes, at which more than 480 clusters pass the budget.
     pub fn for_fleet(shards: Shards) -> Self {
         let clusters = u32::from(shards.total).div_ceil(u32::from(shards.count.max(1)));
         let tables = u32::try_from(Table::ALL.len()).expect("there are five tables");
@@ -228,9 +232,9 @@ mod tests {
     #[test]
     fn a_batch_is_as_old_as_the_fleet_is_large() {
         let age_ms = |count, total| BatchLimits::for_fleet(Shards { first: 0, count, total }).max_age.as_millis();
-        assert_eq!([age_ms(16, 16), age_ms(16, 160), age_ms(16, 800)], [5_000; 3]);
-        assert_eq!([age_ms(1, 100), age_ms(16, 16 * 100), age_ms(1, 1_000)], [10_000, 10_000, 100_000]);
-        assert_eq!(age_ms(16, 16 * 100 + 1), 10_100, "a cluster that is not full counts");
+        assert_eq!([age_ms(16, 16), age_ms(16, 160), age_ms(16, 320)], [5_000; 3]);
+        assert_eq!([age_ms(1, 100), age_ms(16, 16 * 100), age_ms(1, 400)], [25_000, 25_000, 100_000]);
+        assert_eq!(age_ms(16, 16 * 100 + 1), 25_250, "a cluster that is not full counts");
         assert_eq!(age_ms(1, u16::MAX), LONGEST_AGE.as_millis());
         assert_eq!(age_ms(0, 1), 5_000, "refused later, by name");
     }
