@@ -4,7 +4,6 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
-use shardlake_schema::Table;
 
 /// Settings of a [`crate::Recorder`]. Build it with [`Config::new`] and change what you need.
 #[derive(Debug, Clone)]
@@ -100,11 +99,11 @@ impl Clickhouse {
     }
 }
 
-/// Inserts per second that all clusters of a bot may cost ClickHouse together, if every table of each is busy. Each makes
-/// two small parts, its own and the one in `batches`, and merging them is what a server runs out of: 100 clusters at 5 s,
-/// 33 inserts/s, overran an engine with half a core (`make bench BENCH="--bench fleet"`, `benches/README.md`). ClickHouse's
-/// own advice is one per second and table.
-const FLEET_INSERTS_PER_S: u32 = 20;
+/// Inserts per second into one table that all clusters of a bot may cost ClickHouse together; there are five tables. Each
+/// makes two small parts, its own and the one in `batches`, and merging them is what a server runs out of: 100 clusters at
+/// 5 s, 33 inserts/s in all, overran an engine with half a core (`make bench BENCH="--bench fleet"`). ClickHouse's own
+/// advice is one per second and table.
+const FLEET_INSERTS_PER_S: u32 = 4;
 
 /// Age of a batch in a small fleet.
 const SHORTEST_AGE: Duration = Duration::from_secs(5);
@@ -132,8 +131,7 @@ impl BatchLimits {
     /// never more than two minutes, at which more than 480 clusters pass the budget.
     pub fn for_fleet(shards: Shards) -> Self {
         let clusters = u32::from(shards.total).div_ceil(u32::from(shards.count.max(1)));
-        let tables = u32::try_from(Table::ALL.len()).expect("there are five tables");
-        let within_budget = Duration::from_secs(1) * clusters * tables / FLEET_INSERTS_PER_S;
+        let within_budget = Duration::from_secs(1) * clusters / FLEET_INSERTS_PER_S;
         Self { max_rows: 50_000, max_bytes: 16 << 20, max_age: within_budget.clamp(SHORTEST_AGE, LONGEST_AGE) }
     }
 }

@@ -301,7 +301,7 @@ fn dues(max_age: Duration) -> Interval {
 
 /// Anything up to `max_age`. One past all defaults was asked for, and is cut by the longest default at most.
 fn first_due(max_age: Duration) -> Duration {
-    max_age - max_age.min(LONGEST_AGE).mul_f64(rand::rng().random_range(0.0..1.0))
+    max_age.saturating_sub(max_age.min(LONGEST_AGE).mul_f64(rand::rng().random_range(0.0..1.0)))
 }
 
 #[cfg(test)]
@@ -318,6 +318,6 @@ mod tests {
             lanes_by_tenth[(due.as_millis() * 10 / max_age.as_millis()).min(9) as usize] += 1;
         }
         assert!(lanes_by_tenth.iter().all(|lanes| (50..150).contains(lanes)), "{lanes_by_tenth:?}");
-        assert!(first_due(Duration::from_hours(1)) >= Duration::from_hours(1) - LONGEST_AGE);
+        assert!(first_due(Duration::from_hours(1)) >= Duration::from_mins(58), "{LONGEST_AGE:?} early at most");
     }
 }
