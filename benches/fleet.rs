@@ -1,4 +1,4 @@
-//! What a fleet costs the server: the same traffic over 1, 10, 100 and 1,000 clusters.
+//! What a fleet costs the server: the same traffic over 1, 10 and 100 clusters, or as many as are asked for.
 //!
 //! Each cluster is a recorder with one shard, on the real twilight client; the writers live in a few child processes of
 //! this program. One simulated Discord feeds them all, one real engine takes what they send. After every table's first
@@ -37,8 +37,6 @@ const DRAIN: Duration = Duration::from_mins(3);
 const WRITERS_PER_PROCESS: u16 = 250;
 /// Ticks per second of `/proc/<pid>/stat` on every Linux that this runs on (`getconf CLK_TCK`).
 const TICKS_PER_S: f64 = 100.0;
-/// Age of a batch before it depended on the size of the fleet.
-const FIXED_AGE_MS: u64 = 5_000;
 /// First argument of a child process.
 const WRITERS: &str = "writers";
 
@@ -52,7 +50,6 @@ async fn main() {
     let mut rounds: Vec<Round> = arguments.iter().map(|argument| Round::parse(argument)).collect();
     if rounds.is_empty() {
         rounds = [1, 10, 100].map(|clusters| Round { clusters, age_ms: None }).into();
-        rounds.extend([Some(FIXED_AGE_MS), None].map(|age_ms| Round { clusters: 1_000, age_ms }));
     }
     println!("{}", HEADS.map(|head| format!("{head:>14}")).concat());
     for round in rounds {
