@@ -101,8 +101,8 @@ impl Clickhouse {
 
 /// Inserts per second into one table that all clusters of a bot may cost ClickHouse together; there are five tables. Each
 /// makes two small parts, its own and the one in `batches`, and merging them is what a server runs out of: 100 clusters at
-/// 5 s, by calculation 33 inserts/s in all, overran an engine with half a core (`make bench BENCH="--bench fleet"`). ClickHouse's own
-/// advice is one per second and table.
+/// 5 s, by calculation 33 inserts/s in all, overran an engine with half a core (`make bench BENCH="--bench fleet"`).
+/// ClickHouse's own advice is one per second and table.
 const FLEET_INSERTS_PER_S: u32 = 4;
 
 /// Age of a batch in a small fleet.
