@@ -27,6 +27,7 @@ impl Events {
 
     /// Records `rows` interactions, `per_second` of them a second, or as fast as `record` takes them if that is 0. `pause`
     /// is called between bursts.
+    #[allow(clippy::disallowed_methods, reason = "the thread that records is none of a runtime's")]
     pub(crate) fn each(
         &mut self,
         rows: u64,
@@ -53,12 +54,12 @@ impl Events {
 /// Distinct for each number; the bits of worker and process look as they do in life.
 fn snowflake(number: u64) -> u64 {
     let worker = scattered(number) & 0x3ff;
-    (FIRST_MS + number / PER_MS) << 22 | worker << 12 | number % PER_MS
+    (FIRST_MS + number / PER_MS) << 22 | worker << 12 | (number % PER_MS)
 }
 
 fn model(number: u64) -> Interaction {
     let (guild, user) = ((FIRST_MS << 20) + scattered(number) % 2_000, (FIRST_MS << 19) + scattered(number) % 50_000);
-    let locale = ["en-US", "en-GB", "de", "fr", "pt-BR", "ja"][scattered(number) as usize % 6];
+    let locale = ["en-US", "en-GB", "de", "fr", "pt-BR", "ja"][usize::try_from(scattered(number) % 6).unwrap()];
     // Two of ten are buttons.
     let (kind, data) = if number % 10 < 8 {
         let name = format!("command{}", scattered(number) % 40);

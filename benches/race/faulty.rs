@@ -41,7 +41,7 @@ pub(crate) async fn run(lanes: &[Lane]) -> String {
 
 async fn one(lane: Lane) -> String {
     let mut server = Server::start().await;
-    let (kill, mut killing) = mpsc::unbounded_channel();
+    let (kill, mut killing) = mpsc::channel(1);
     let seen = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&seen);
     let proxy = Proxy::start(server.port(), move |request| {
@@ -50,9 +50,9 @@ async fn one(lane: Lane) -> String {
         }
         let number = count.fetch_add(1, Relaxed) + 1;
         if number == KILLED_WITH {
-            let _ = kill.send(()); // the race is over: nothing to kill
+            let _ = kill.try_send(()); // the race is over: nothing to kill
         }
-        (number % EVERY == 0).then(|| FAULTS[usize::try_from(number / EVERY).unwrap() % FAULTS.len()])
+        number.is_multiple_of(EVERY).then(|| FAULTS[usize::try_from(number / EVERY).unwrap() % FAULTS.len()])
     })
     .await;
 

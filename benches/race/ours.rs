@@ -19,6 +19,7 @@ const IN_FLIGHT: u64 = 160_000;
 const LOOK_AGAIN: Duration = Duration::from_micros(200);
 const DRAIN: Duration = Duration::from_mins(2);
 
+#[allow(clippy::disallowed_methods, reason = "the thread that records is none of a runtime's")]
 pub(crate) fn run(job: &Job, events: &mut Events) -> Finish {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let _inside = runtime.enter();
