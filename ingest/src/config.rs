@@ -44,7 +44,7 @@ impl Config {
             cluster: cluster.into(),
             shards,
             clickhouse: Clickhouse::new(clickhouse_url),
-            batch: BatchLimits::default(),
+            batch: BatchLimits::for_fleet(shards),
             queue_rows: 16_384,
             spool: Spool::default(),
             when_full: WhenFull::DropOldest,
@@ -99,6 +99,19 @@ impl Clickhouse {
     }
 }
 
+/// Inserts per second into one table that all clusters of a bot may cost ClickHouse together; there are five tables. Each
+/// makes two small parts, its own and the one in `batches`, and merging them is what a server runs out of: 100 clusters at
+/// 5 s, by calculation 33 inserts/s in all, overran an engine with half a core (`make bench BENCH="--bench fleet"`).
+/// ClickHouse's own advice is one per second and table.
+const FLEET_INSERTS_PER_S: u32 = 4;
+
+/// Age of a batch in a small fleet.
+const SHORTEST_AGE: Duration = Duration::from_secs(5);
+
+/// Age of a batch in the largest fleet, from 480 clusters on: well below the five minutes after which `deploy/prometheus`
+/// says that rows do not land.
+pub(crate) const LONGEST_AGE: Duration = Duration::from_mins(2);
+
 /// When a batch is sealed: whichever comes first.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchLimits {
@@ -107,14 +120,19 @@ pub struct BatchLimits {
     pub max_rows: usize,
     /// Memory of the rows in a batch, in bytes, before they are encoded. Default 16 MiB: 90,000 interactions.
     pub max_bytes: usize,
-    /// Age of the oldest row in a batch. Default 5 s; each batch takes 80 to 100 % of it, so that a fleet that was
-    /// started at once does not insert at once.
+    /// Age of the oldest row in a batch, in every table. Default: [`BatchLimits::for_fleet`]. Each table of each process
+    /// seals at moments of its own, so that a fleet that was started at once does not insert at once.
     pub max_age: Duration,
 }
 
-impl Default for BatchLimits {
-    fn default() -> Self {
-        Self { max_rows: 50_000, max_bytes: 16 << 20, max_age: Duration::from_secs(5) }
+impl BatchLimits {
+    /// The defaults for one of the clusters that share a bot's shards evenly. An insert costs the server the same for ten
+    /// rows as for a thousand, so what grows with the fleet is the age: 5 s up to 20 clusters, 25 s for 100, and
+    /// never more than two minutes, at which more than 480 clusters pass the budget.
+    pub fn for_fleet(shards: Shards) -> Self {
+        let clusters = u32::from(shards.total).div_ceil(u32::from(shards.count.max(1)));
+        let within_budget = Duration::from_secs(1) * clusters / FLEET_INSERTS_PER_S;
+        Self { max_rows: 50_000, max_bytes: 16 << 20, max_age: within_budget.clamp(SHORTEST_AGE, LONGEST_AGE) }
     }
 }
 
@@ -202,5 +220,20 @@ impl From<&str> for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_as_old_as_the_fleet_is_large() {
+        let age_ms = |count, total| BatchLimits::for_fleet(Shards { first: 0, count, total }).max_age.as_millis();
+        assert_eq!([age_ms(16, 16), age_ms(16, 160), age_ms(16, 320)], [5_000; 3]);
+        assert_eq!([age_ms(1, 100), age_ms(16, 16 * 100), age_ms(1, 400)], [25_000, 25_000, 100_000]);
+        assert_eq!(age_ms(16, 16 * 100 + 1), 25_250, "a cluster that is not full counts");
+        assert_eq!(age_ms(1, u16::MAX), LONGEST_AGE.as_millis());
+        assert_eq!(age_ms(0, 1), 5_000, "refused later, by name");
     }
 }

@@ -17,14 +17,14 @@ use shardlake_schema::{
 use tokio::{
     runtime::Handle,
     task::{self, JoinSet},
-    time::{Instant, sleep},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
 };
 
 use self::opening::Opening;
 use crate::{
     account::{Book, DropReason},
     batch::{self, FreezeError, Frozen},
-    config::{self, BatchLimits, Config},
+    config::{self, BatchLimits, Config, LONGEST_AGE},
     insert::Inserter,
     journal::Journal,
     queue::Queue,
@@ -198,6 +198,8 @@ impl<R: Row> Batcher<R> {
     /// Ends once the queue is closed and everything in it has been sealed; closes the spool then.
     async fn run(mut self) {
         let mut open = Open::default();
+        let mut seal_now = false;
+        let mut dues = dues(self.limits.max_age);
         loop {
             // Read before taking: what was recorded before the closing is taken below.
             let closed = self.queue.is_closed();
@@ -206,20 +208,18 @@ impl<R: Row> Batcher<R> {
                     self.seal(std::mem::take(&mut open)).await;
                 }
             }
-            if !open.rows.is_empty() {
-                let due = *open.due.get_or_insert_with(|| Instant::now() + jittered(self.limits.max_age));
-                if closed || Instant::now() >= due {
-                    self.seal(std::mem::take(&mut open)).await;
-                }
+            if !open.rows.is_empty() && (closed || seal_now) {
+                self.seal(std::mem::take(&mut open)).await;
             }
             if closed {
                 self.spool.close();
                 return;
             }
-            tokio::select! {
-                () = sleep(LOOK_EVERY) => {}
-                () = self.queue.woken.notified() => {}
-            }
+            seal_now = tokio::select! {
+                () = sleep(LOOK_EVERY) => false,
+                () = self.queue.woken.notified() => false,
+                _ = dues.tick() => true,
+            };
         }
     }
 
@@ -268,13 +268,11 @@ struct Open<R> {
     bytes: usize,
     /// Of its rows: as many batches they make.
     partitions: BTreeSet<u32>,
-    /// When it is sealed at the latest, once there is a row.
-    due: Option<Instant>,
 }
 
 impl<R> Default for Open<R> {
     fn default() -> Self {
-        Self { rows: Vec::new(), bytes: 0, partitions: BTreeSet::new(), due: None }
+        Self { rows: Vec::new(), bytes: 0, partitions: BTreeSet::new() }
     }
 }
 
@@ -298,7 +296,34 @@ async fn freeze<R: Row>(rows: Vec<R>, id: BatchId) -> Result<Frozen, FreezeError
     }
 }
 
-/// 80 to 100 % of `age`.
-fn jittered(age: Duration) -> Duration {
-    age.mul_f64(rand::rng().random_range(0.8..=1.0))
+/// When a lane seals what it has: every `max_age`, from a moment of its own on. So no row waits longer, and the lanes of a
+/// fleet stay spread evenly, whatever happens to all of them at once: a start, an outage, the end of a window of gateway
+/// counts.
+fn dues(max_age: Duration) -> Interval {
+    let mut dues = interval_at(Instant::now() + first_due(max_age), max_age.max(LOOK_EVERY));
+    dues.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    dues
+}
+
+/// Anything up to `max_age`. One past all defaults was asked for, and is cut by the longest default at most.
+fn first_due(max_age: Duration) -> Duration {
+    max_age.saturating_sub(max_age.min(LONGEST_AGE).mul_f64(rand::rng().random_range(0.0..1.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lanes_of_a_fleet_are_due_at_all_moments_of_a_batch_s_age() {
+        let max_age = Duration::from_mins(1);
+        let mut lanes_by_tenth = [0; 10];
+        for _ in 0..1_000 {
+            let due = first_due(max_age);
+            assert!(due <= max_age);
+            lanes_by_tenth[(due.as_millis() * 10 / max_age.as_millis()).min(9) as usize] += 1;
+        }
+        assert!(lanes_by_tenth.iter().all(|lanes| (50..150).contains(lanes)), "{lanes_by_tenth:?}");
+        assert!(first_due(Duration::from_hours(1)) >= Duration::from_mins(58), "{LONGEST_AGE:?} early at most");
+    }
 }

@@ -36,9 +36,6 @@ const SHORT: usize = 1;
 const SAFE: Pace = Pace { journal: "always", per_second: 4_000, batch_ms: 100, memory_bytes: MEMORY_BYTES };
 /// Memory for a few batches, so that a disk that takes none costs rows.
 const TIGHT: Pace = Pace { memory_bytes: 20_000, ..SAFE };
-/// Without a journal: on a disk that is read-only the files of a journal cannot be removed, and the next process that may
-/// write records their rows once more.
-const READ_ONLY: Pace = Pace { journal: "spill", ..TIGHT };
 /// In the first seconds of a server nobody can tell that it was not started in between.
 const UP_S: u64 = 3;
 /// Processes that are killed in a case: each may have recorded one interaction more than it said.
@@ -226,7 +223,7 @@ impl Case {
         self.begin("disk read-only while a process runs");
         let disk = Small::mount(&self.yard.spool());
         self.away.store(true, Relaxed);
-        let process = self.start(READ_ONLY).await;
+        let process = self.start(TIGHT).await;
         self.pause(200).await;
         disk.cover_read_only();
         self.pause(500).await;

@@ -11,12 +11,12 @@ use std::{
 };
 
 use yard::{
-    Pace, Yard,
+    MEMORY_BYTES, Pace, Yard,
     proxy::{Fault, Message, Proxy},
 };
 
 /// Batches of about 1,000 rows.
-const PACE: Pace = Pace { journal: "spill", per_second: 2_000, batch_ms: 500 };
+const PACE: Pace = Pace { journal: "spill", per_second: 2_000, batch_ms: 500, memory_bytes: MEMORY_BYTES };
 /// A batch of 1,000 interactions takes several times as much, and the names of its columns alone half of it.
 const LIMIT_BYTES: usize = 8 << 10;
 

@@ -160,11 +160,15 @@ fn noise(random: &mut StdRng) -> Vec<u8> {
     noise
 }
 
-/// A name that no segment has: soon to be used, or far away.
+/// A name that no segment has: soon to be used, far away, or the last that there is.
 fn new_segment(spool: &Path, random: &mut StdRng) -> PathBuf {
     let newest = segments(spool).pop().unwrap();
     let newest: u64 = newest.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-    let number = newest + if random.random() { random.random_range(1..4) } else { 1 << random.random_range(8..60) };
+    let number = match random.random_range(0..3) {
+        0 => newest + random.random_range(1..4),
+        1 => newest + (1 << random.random_range(8..60)),
+        _ => u64::MAX,
+    };
     spool.join(format!("{number:020}.segment"))
 }
 
