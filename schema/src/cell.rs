@@ -4,14 +4,18 @@
 //! Fields are never nullable (measured: nullable fields cost the server 25 to 30 % more per insert), and repeated
 //! strings travel as dictionaries.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{cmp::Ordering, fmt, ptr, sync::Arc, time::SystemTime};
 
 use arrow::{
-    array::{ArrayRef, MapBuilder, PrimitiveArray, StringBuilder, StringDictionaryBuilder, TimestampMillisecondArray},
+    array::{
+        ArrayRef, DictionaryArray, MapBuilder, PrimitiveArray, StringBuilder, StringDictionaryBuilder,
+        TimestampMillisecondArray,
+    },
     datatypes::{
         DataType, Field, Float32Type, Float64Type, Int64Type, TimeUnit, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
     },
 };
+use rustc_hash::FxHashMap;
 
 /// A value that has one ClickHouse type.
 pub trait Cell: Sized {
@@ -180,14 +184,16 @@ impl PartialEq for Name {
 impl Eq for Name {}
 
 impl PartialOrd for Name {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for Name {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.as_str().cmp(other.as_str())
+    /// Rows share their names, so equal ones are usually the same.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (one, other) = (self.as_str(), other.as_str());
+        if ptr::eq(one, other) { Ordering::Equal } else { one.cmp(other) }
     }
 }
 
@@ -198,12 +204,17 @@ impl Cell for Name {
         DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))
     }
 
+    /// Rows share their names, so a name is known by where it lies: its text is looked at once per place, not per row.
     fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
-        let mut column = StringDictionaryBuilder::<UInt32Type>::new();
-        for value in values {
-            column.append_value(value.as_str());
-        }
-        Arc::new(column.finish())
+        let mut texts = StringDictionaryBuilder::<UInt32Type>::new();
+        let mut known: FxHashMap<(*const u8, usize), u32> = FxHashMap::default();
+        let key_of = |value: &Self| {
+            let text = value.as_str();
+            let unknown = || texts.append(text).expect("a batch has fewer than 2^32 rows");
+            *known.entry((text.as_ptr(), text.len())).or_insert_with(unknown)
+        };
+        let keys = PrimitiveArray::<UInt32Type>::from_iter_values(values.map(key_of));
+        Arc::new(DictionaryArray::new(keys, Arc::clone(texts.finish().values())))
     }
 
     fn put(&self, out: &mut Vec<u8>) {

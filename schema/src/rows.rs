@@ -54,7 +54,7 @@ macro_rules! rows {
                 bytes.is_empty().then_some(row)
             }
 
-            fn arrays(rows: &[Self]) -> Vec<ArrayRef> {
+            fn arrays(rows: &[&Self]) -> Vec<ArrayRef> {
                 vec![$(<$type>::array(rows.iter().map(|row| &row.$field)),)+]
             }
         }

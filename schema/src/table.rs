@@ -108,7 +108,7 @@ pub trait Row: Clone + fmt::Debug + Send + Sync + 'static {
     fn columns() -> Vec<(&'static str, &'static str, DataType)>;
 
     /// The values of [`Row::columns`], one array each.
-    fn arrays(rows: &[Self]) -> Vec<ArrayRef>;
+    fn arrays(rows: &[&Self]) -> Vec<ArrayRef>;
 
     /// Memory that the row takes, names that it shares with others aside, in bytes.
     fn own_bytes(&self) -> usize;
@@ -132,7 +132,7 @@ impl BatchId {
     ///
     /// # Errors
     /// Never for arrays built by [`crate::rows`]; the type is Arrow's own.
-    pub fn record_batch<R: Row>(&self, rows: &[R]) -> Result<RecordBatch, ArrowError> {
+    pub fn record_batch<R: Row>(&self, rows: &[&R]) -> Result<RecordBatch, ArrowError> {
         let mut fields = vec![
             Field::new("cluster", Name::arrow_type(), false),
             Field::new("boot", DataType::UInt64, false),
