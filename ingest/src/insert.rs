@@ -194,7 +194,7 @@ impl Inserter {
             self.heard.forget();
             let outcome = self.attempt(batch, piece, way).await;
             let verdict = outcome.as_ref().err().map(|error| answer::classify(error, self.heard.status()));
-            self.metrics.attempted(batch.table, verdict, piece.count(), piece.body.len(), started.elapsed());
+            self.metrics.attempted(verdict, piece.count(), piece.body.len(), started.elapsed());
 
             if let (Err(error), Some(verdict)) = (&outcome, verdict) {
                 if answer::code(error).is_none() && verdict != Verdict::Split {

@@ -6,23 +6,20 @@
 //! Ids of guilds, users and channels are never labels.
 
 mod commands;
+mod inserts;
+
 mod live;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, core::Collector};
-use shardlake_schema::{Table, answer::Verdict};
 
-use self::{commands::Commands, live::Live};
+pub(crate) use self::inserts::InsertMetrics;
+use self::{commands::Commands, inserts::Inserts, live::Live};
 use crate::{config::Config, recorder::Shared};
 
 /// Buckets of command durations, seconds: those of the dashboards that exist.
 const COMMAND_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// Buckets of insert durations, seconds: a healthy insert takes milliseconds, the longest that we wait for one minute.
-const INSERT_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// Buckets of rows per batch: from one straggler to the largest batch.
-const BATCH_ROWS: &[f64] = &[1.0, 10.0, 100.0, 1_000.0, 10_000.0, 50_000.0];
-
 /// What is counted as it happens.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -34,11 +31,7 @@ pub(crate) struct Metrics {
     pub(crate) shard_reconnects: IntCounterVec,
     pub(crate) event_loop_lag_seconds: Gauge,
     pub(crate) instrumentation_errors: IntCounterVec,
-    inserts: IntCounterVec,
-    insert_seconds: HistogramVec,
-    insert_rows: IntCounterVec,
-    insert_bytes: IntCounterVec,
-    batch_rows: HistogramVec,
+    pub(crate) inserts: Inserts,
 }
 
 impl Metrics {
@@ -98,24 +91,7 @@ impl Metrics {
                 "Failures inside the recorder that it swallowed, by hook",
                 &["hook"],
             )?,
-            inserts: counter("shardlake_inserts_total", "Attempts to insert a batch, by result", &["table", "result"])?,
-            insert_seconds: histogram(
-                "shardlake_insert_duration_seconds",
-                "Duration of one attempt to insert a batch",
-                INSERT_SECONDS,
-                &["table"],
-            )?,
-            insert_rows: counter(
-                "shardlake_insert_rows_total",
-                "Rows that were sent, by result",
-                &["table", "result"],
-            )?,
-            insert_bytes: counter(
-                "shardlake_insert_bytes_total",
-                "Compressed bytes that were sent, by result",
-                &["table", "result"],
-            )?,
-            batch_rows: histogram("shardlake_batch_rows", "Rows of landed batches", BATCH_ROWS, &["table"])?,
+            inserts: Inserts::new(&registry)?,
             registry,
         };
         metrics.start_at_zero(config);
@@ -138,17 +114,6 @@ impl Metrics {
     pub(crate) fn watch(&self, shared: &Arc<Shared>) -> prometheus::Result<()> {
         self.registry.register(Box::new(Live::new(Arc::downgrade(shared))?))
     }
-
-    pub(crate) fn inserts(&self, table: Table) -> InsertMetrics {
-        let table = [table.name()];
-        InsertMetrics {
-            attempts: self.inserts.clone(),
-            rows: self.insert_rows.clone(),
-            bytes: self.insert_bytes.clone(),
-            seconds: self.insert_seconds.with_label_values(&table),
-            batch_rows: self.batch_rows.with_label_values(&table),
-        }
-    }
 }
 
 fn register_constants(registry: &Registry) -> prometheus::Result<()> {
@@ -162,29 +127,4 @@ fn register_constants(registry: &Registry) -> prometheus::Result<()> {
 fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
-}
-
-/// The series of one table's inserts.
-#[derive(Clone)]
-pub(crate) struct InsertMetrics {
-    attempts: IntCounterVec,
-    rows: IntCounterVec,
-    bytes: IntCounterVec,
-    seconds: prometheus::Histogram,
-    batch_rows: prometheus::Histogram,
-}
-
-impl InsertMetrics {
-    /// Counts an attempt; `verdict` is `None` for one that landed.
-    #[allow(clippy::cast_precision_loss, reason = "a batch has far fewer than 2^52 rows")]
-    pub(crate) fn attempted(&self, table: Table, verdict: Option<Verdict>, rows: u64, bytes: usize, took: Duration) {
-        let labels = [table.name(), verdict.map_or("landed", Verdict::as_str)];
-        self.attempts.with_label_values(&labels).inc();
-        self.rows.with_label_values(&labels).inc_by(rows);
-        self.bytes.with_label_values(&labels).inc_by(bytes as u64);
-        self.seconds.observe(took.as_secs_f64());
-        if verdict.is_none() {
-            self.batch_rows.observe(rows as f64);
-        }
-    }
 }

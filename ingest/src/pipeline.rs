@@ -163,7 +163,7 @@ impl<R: Row> Lane<R> {
             next_batch: 1,
         };
         tasks.spawn_on(batcher.run(), writer);
-        let metrics = shared.metrics.inserts(R::TABLE);
+        let metrics = shared.metrics.inserts.of(R::TABLE);
         let inserter = Inserter::new(&shared.config.clickhouse, Arc::clone(&self.spool), metrics);
         tasks.spawn_on(inserter.run(), writer);
     }

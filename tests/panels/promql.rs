@@ -7,17 +7,21 @@ use serde_json::{Value, json};
 use crate::{live::CLUSTER_SELECTOR, panels, read};
 
 /// The files that declare every series, of a cluster process and of the query service.
-const DECLARATIONS: [&str; 3] = ["ingest/src/metrics.rs", "ingest/src/metrics/live.rs", "queries/src/metrics.rs"];
+const DECLARATIONS: [&str; 4] =
+    ["ingest/src/metrics.rs", "ingest/src/metrics/inserts.rs", "ingest/src/metrics/live.rs", "queries/src/metrics.rs"];
 
 /// How the names of all series of ours begin. Those of the query service know no clusters.
 const PREFIXES: [&str; 3] = ["discord_", "argus_", "shardlake_"];
 const OF_THE_SERVICE: &str = "shardlake_queries_";
 
 /// Series that no panel shows, and why.
-const NOT_SHOWN: &[(&str, &str)] = &[(
-    "argus_history_events_dropped_total",
-    "the sum of shardlake_rows_dropped_total, under the name that existing alerts for Discord bots know",
-)];
+const NOT_SHOWN: &[(&str, &str)] = &[
+    (
+        "argus_history_events_dropped_total",
+        "the sum of shardlake_rows_dropped_total, under the name that existing alerts for Discord bots know",
+    ),
+    ("shardlake_insert_rows_total", "the law shows rows that landed; this one tells what failed attempts cost"),
+];
 
 /// Every expression of a dashboard, with the title of its panel.
 fn expressions(dashboard: &Value) -> impl Iterator<Item = (&str, &str)> {

@@ -157,10 +157,10 @@ pub(super) fn inserts() -> Vec<Panel> {
         )
         .sized(8, 8),
         stacked(lines(
-            "Bytes landed",
-            "Compressed bytes of landed batches per second.",
+            "Bytes sent",
+            "Compressed bytes of batches per second, by result: retries cost bytes too.",
             "binBps",
-            &[("sum by (table) (rate(shardlake_insert_bytes_total{}[$__rate_interval]))", "{{table}}")],
+            &[("sum by (result) (rate(shardlake_insert_bytes_total{}[$__rate_interval]))", "{{result}}")],
         ))
         .sized(8, 8),
     ]
