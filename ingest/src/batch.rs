@@ -12,7 +12,7 @@ use bytes::Bytes;
 use lz4_flex::frame::FrameEncoder;
 use shardlake_schema::{BatchId, Row, Table, TimeMs};
 
-use crate::spool::PartOf;
+use crate::{outside, spool::PartOf};
 
 /// A sealed batch: what an insert carries, now and on every later attempt.
 #[derive(Clone)]
@@ -97,7 +97,7 @@ pub(crate) fn freeze<R: Row>(rows: &[R], id: BatchId) -> Result<Frozen, FreezeEr
         rows: rows.len() as u64,
         first_time,
         last_time,
-        sealed_at: TimeMs::now(),
+        sealed_at: outside::now(),
         journal: None,
         body: body.into(),
     })

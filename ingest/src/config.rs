@@ -90,7 +90,7 @@ impl Clickhouse {
 
     /// A client for this place.
     pub(crate) fn client(&self) -> clickhouse::Client {
-        clickhouse::Client::default()
+        crate::outside::client()
             .with_url(&self.url)
             .with_database(&self.database)
             .with_user(&self.user)

@@ -14,9 +14,8 @@
 use std::{sync::Arc, time::Duration};
 
 use clickhouse::{Client, Compression, error::Error as ClickhouseError};
-use rand::RngExt as _;
 use shardlake_schema::{
-    BatchId, TimeMs,
+    BatchId,
     answer::{self, Verdict},
 };
 use tokio::time::{Instant, sleep};
@@ -25,6 +24,7 @@ use crate::{
     batch::Frozen,
     config,
     metrics::InsertMetrics,
+    outside,
     spool::{Lent, Spool},
 };
 
@@ -93,7 +93,7 @@ impl Inserter {
         let mut failures: u32 = 0;
         let mut refusals: u32 = 0;
         // When this attempt's token was first sent; of one that an earlier process may have sent, when it was sealed.
-        let age = Duration::from_millis(TimeMs::now().since_ms(batch.sealed_at).into());
+        let age = Duration::from_millis(outside::now().since_ms(batch.sealed_at).into());
         let mut sent_at = if retried { Instant::now().checked_sub(age) } else { None };
         loop {
             if retried {
@@ -246,7 +246,7 @@ enum Landing {
 /// together (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter>).
 fn backoff(failures: u32) -> Duration {
     let doubled = BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    rand::rng().random_range(Duration::ZERO..=doubled.min(BACKOFF_LONGEST))
+    outside::random(Duration::ZERO..=doubled.min(BACKOFF_LONGEST))
 }
 
 #[cfg(test)]

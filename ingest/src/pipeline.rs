@@ -8,14 +8,13 @@ use std::{
     time::Duration,
 };
 
-use rand::RngExt as _;
 use shardlake_schema::{
     BatchId, Name, Row,
     rows::{GatewayCount, Interaction, Process, Sample, ShardEvent},
 };
 use tokio::{
     runtime::Handle,
-    task::{self, JoinSet},
+    task::JoinSet,
     time::{Instant, sleep},
 };
 
@@ -26,6 +25,7 @@ use crate::{
     config::{self, BatchLimits, Config},
     insert::Inserter,
     journal::Journal,
+    outside,
     queue::Queue,
     recorder::Shared,
     spool::{Disk, PartOf, Spool, SpoolError},
@@ -286,7 +286,7 @@ impl<R: Row> Open<R> {
 
 /// Off the bot's threads: encoding a large batch takes longer than a gateway loop may stall.
 async fn freeze<R: Row>(rows: Vec<R>, id: BatchId) -> Result<Frozen, FreezeError> {
-    match task::spawn_blocking(move || batch::freeze(&rows, id)).await {
+    match outside::aside(move || batch::freeze(&rows, id)).await {
         Ok(frozen) => frozen,
         Err(_) => Err(FreezeError::Panicked),
     }
@@ -294,5 +294,5 @@ async fn freeze<R: Row>(rows: Vec<R>, id: BatchId) -> Result<Frozen, FreezeError
 
 /// 80 to 100 % of `age`.
 fn jittered(age: Duration) -> Duration {
-    age.mul_f64(rand::rng().random_range(0.8..=1.0))
+    age.mul_f64(outside::random(0.8..=1.0))
 }
