@@ -15,7 +15,7 @@ use hyper::body::Bytes;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::sleep;
 
-use super::{outside::count, request::{self, Insert, Look}};
+use super::{outside::{count, note}, request::{self, Insert, Look}};
 
 /// Longest time between the start of the process and the opening of its port.
 const STARTUP_MS: u64 = 3_000;
@@ -40,18 +40,23 @@ pub(super) struct Mood {
 }
 
 /// A batch, as the raw table and the rollup have it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Counted {
-    pub(super) raw: u64,
-    pub(super) rollup: u64,
+    raw: u64,
+    rollup: u64,
+    /// Rows that it has, as its inserts say.
+    rows: u64,
+    ids: Vec<u64>,
 }
 
 #[derive(Default)]
 struct Stored {
     tokens: BTreeSet<String>,
     view_tokens: BTreeSet<String>,
-    /// How often each row is stored, by its id.
-    rows: BTreeMap<u64, u32>,
+    /// Ids of the rows, and the batches they came with.
+    rows: BTreeMap<u64, request::Key>,
+    /// Ids of rows that were stored once more.
+    twice: Vec<u64>,
     batches: BTreeMap<request::Key, Counted>,
     /// Inserts that have arrived and not ended, with the step they are at.
     under_way: BTreeMap<u64, (Rc<Insert>, Step)>,
@@ -69,8 +74,6 @@ pub(super) struct Clickhouse {
     stored: RefCell<Stored>,
     started_at: Cell<Duration>,
     pub(super) mood: Cell<Mood>,
-    /// What happened, for the comparison of two runs.
-    pub(super) trace: RefCell<Vec<String>>,
 }
 
 impl Clickhouse {
@@ -80,7 +83,6 @@ impl Clickhouse {
             stored: RefCell::default(),
             started_at: Cell::default(),
             mood: Cell::default(),
-            trace: RefCell::default(),
         })
     }
 
@@ -100,7 +102,7 @@ impl Clickhouse {
             if hole && step == Step::Raw && stored.tokens.insert(insert.token.clone()) {
                 count("tokens without their rows");
             }
-            self.trace(|| format!("killed during {} {}", insert.token, hole));
+            note(format!("killed during {} {}", insert.token, hole));
         }
     }
 
@@ -146,13 +148,18 @@ impl Clickhouse {
     fn land_raw(&self, insert: &Insert) {
         let mut stored = self.stored.borrow_mut();
         let is_new = stored.tokens.insert(insert.token.clone());
+        stored.batches.entry(insert.key.clone()).or_default().rows = insert.rows;
         if is_new {
             for id in &insert.ids {
-                *stored.rows.entry(*id).or_default() += 1;
+                if stored.rows.insert(*id, insert.key.clone()).is_some() {
+                    stored.twice.push(*id);
+                }
             }
-            stored.batches.entry(insert.key.clone()).or_default().raw += insert.rows;
+            let batch = stored.batches.entry(insert.key.clone()).or_default();
+            batch.raw += insert.rows;
+            batch.ids.extend(&insert.ids);
         }
-        self.trace(|| format!("raw {} {} {is_new}", insert.token, insert.rows));
+        note(format!("raw {} {} {is_new}", insert.token, insert.rows));
     }
 
     fn land_view(&self, insert: &Insert) {
@@ -161,7 +168,7 @@ impl Clickhouse {
         if is_new {
             stored.batches.entry(insert.key.clone()).or_default().rollup += insert.rows;
         }
-        self.trace(|| format!("view {} {} {is_new}", insert.token, insert.rows));
+        note(format!("view {} {} {is_new}", insert.token, insert.rows));
     }
 
     async fn look(&self, look: &Look) -> Answer {
@@ -169,10 +176,10 @@ impl Clickhouse {
             return refusal;
         }
         sleep(self.takes("looks that were slow")).await;
-        let found = self.stored.borrow().batches.get(&look.key).copied().unwrap_or_default();
+        let found = self.stored.borrow().batches.get(&look.key).map_or((0, 0), |batch| (batch.raw, batch.rollup));
         let up = turmoil::sim_elapsed().unwrap_or_default().saturating_sub(self.started_at.get());
-        self.trace(|| format!("look {:?} {found:?} {}", look.key, up.as_secs()));
-        Answer::Says(200, request::found(found.raw, found.rollup, up.as_secs()))
+        note(format!("look {:?} {found:?} {}", look.key, up.as_secs()));
+        Answer::Says(200, request::found(found.0, found.1, up.as_secs()))
     }
 
     /// The request is answered before anything is done about it.
@@ -204,23 +211,35 @@ impl Clickhouse {
         self.chance.borrow_mut().random_bool(probability)
     }
 
-    pub(super) fn trace(&self, line: impl FnOnce() -> String) {
-        self.trace.borrow_mut().push(line());
+    pub(super) fn is_idle(&self) -> bool {
+        self.stored.borrow().under_way.is_empty()
     }
 
     pub(super) fn has(&self, id: u64) -> bool {
         self.stored.borrow().rows.contains_key(&id)
     }
 
-    /// Rows that are stored more than once.
-    pub(super) fn twice(&self) -> Vec<u64> {
-        self.stored.borrow().rows.iter().filter(|(_, times)| **times > 1).map(|(id, _)| *id).collect()
+    /// Whether the row is stored, and its batch in the rollup too.
+    pub(super) fn has_all_of(&self, id: u64) -> bool {
+        let stored = self.stored.borrow();
+        let batch = stored.rows.get(&id).and_then(|key| stored.batches.get(key));
+        batch.is_some_and(|batch| batch.raw == batch.rollup)
     }
 
-    /// Batches of which the raw table and the rollup have different numbers of rows.
-    pub(super) fn mismatches(&self) -> Vec<(request::Key, Counted)> {
+    /// Rows that are stored more than once.
+    pub(super) fn twice(&self) -> Vec<u64> {
+        self.stored.borrow().twice.clone()
+    }
+
+    /// Batches of which the raw table and the rollup have different numbers of rows, raw first. A batch that was lost
+    /// with its process before it had landed as a whole, and was never promised, is nobody's to complete.
+    pub(super) fn mismatches(&self, promised: &BTreeSet<u64>) -> Vec<(request::Key, u64, u64)> {
         let stored = self.stored.borrow();
-        let differ = stored.batches.iter().filter(|(_, counted)| counted.raw != counted.rollup);
-        differ.map(|(key, counted)| (key.clone(), *counted)).collect()
+        let is_wrong = |batch: &Counted| {
+            let is_promised = batch.ids.iter().any(|id| promised.contains(id));
+            batch.raw != batch.rollup && (is_promised || batch.raw.max(batch.rollup) > batch.rows)
+        };
+        let wrong = stored.batches.iter().filter(|(_, batch)| is_wrong(batch));
+        wrong.map(|(key, batch)| (key.clone(), batch.raw, batch.rollup)).collect()
     }
 }

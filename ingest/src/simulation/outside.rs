@@ -32,6 +32,8 @@ pub(super) struct Inside {
     pub(super) disk: Disk,
     /// Faults so far, by kind.
     pub(super) kinds: BTreeMap<&'static str, u64>,
+    /// What happened since the last step.
+    pub(super) events: Vec<String>,
 }
 
 /// The thread is in the world for as long as this lives.
@@ -46,7 +48,7 @@ impl Drop for Stay {
 pub(super) fn enter(seed: u64) -> Stay {
     let chance = StdRng::seed_from_u64(seed);
     let disk = Disk::new(StdRng::seed_from_u64(seed ^ 1 << 63));
-    INSIDE.set(Some(Inside { chance, disk, kinds: BTreeMap::new() }));
+    INSIDE.set(Some(Inside { chance, disk, kinds: BTreeMap::new(), events: Vec::new() }));
     Stay
 }
 
@@ -58,6 +60,12 @@ pub(super) fn inside<T>(use_it: impl FnOnce(&mut Inside) -> T) -> Option<T> {
 /// Counts a fault.
 pub(super) fn count(kind: &'static str) {
     inside(|inside| *inside.kinds.entry(kind).or_default() += 1);
+    note(kind.to_owned());
+}
+
+/// Something happened, for the comparison of two runs and for whoever reads along.
+pub(super) fn note(event: String) {
+    inside(|inside| inside.events.push(event));
 }
 
 /// The process was killed a moment ago, and the simulation has not taken it away yet: nothing it does may have an effect.

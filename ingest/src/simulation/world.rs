@@ -16,7 +16,7 @@ use super::{
     clickhouse::{Clickhouse, Mood},
     disk::Trouble,
     network::{self, CLICKHOUSE, CLICKHOUSE_URL},
-    outside::{self, count, inside},
+    outside::{self, count, inside, note},
     process::{self, Cluster},
 };
 use crate::config::{self, BatchLimits, Config, Journal, Shards, WhenFull};
@@ -24,6 +24,7 @@ use crate::config::{self, BatchLimits, Config, Journal, Shards, WhenFull};
 pub(super) const PROCESS: &str = "process";
 /// The first second of a month: rows before and after it lie in different partitions of every table.
 const NEW_MONTH_S: u64 = 1_769_904_000; // 2026-02-01
+const LONGEST_LATENCY: Duration = Duration::from_millis(500);
 /// Longest simulated time with faults.
 const FAULTS_S: u64 = 90;
 /// What the writer may need to land everything once all is mended: several of its longest pauses and time limits.
@@ -52,6 +53,8 @@ pub(super) struct World {
     pub(super) clickhouse: Rc<Clickhouse>,
     pub(super) outcome: Outcome,
     trace: DefaultHasher,
+    /// `SHARDLAKE_TRACE` is set.
+    is_told: bool,
     _spool: TempDir,
 }
 
@@ -77,13 +80,15 @@ impl World {
         let mut chance = StdRng::seed_from_u64(seed);
         let spool = tempfile::tempdir().expect("there is a place for temporary files");
         let config = config(&mut chance, &spool);
+        let directory = None; // its name is another one each time
+        note(format!("{:?} {:?}", config.batch, config::Spool { directory, ..config.spool.clone() }));
         let cluster = Cluster::new(config, chance.random_range(50..=1_000), chance.random_range(1..=12));
         let clickhouse = Clickhouse::new(seed);
         let before_midnight = Duration::from_secs(chance.random_range(0..FAULTS_S));
         let mut sim = Builder::new()
             .rng_seed(seed)
             .tick_duration(Duration::from_millis([20, 50, 100][chance.random_range(0..3)]))
-            .max_message_latency(Duration::from_millis(chance.random_range(1..=500)))
+            .max_message_latency(LONGEST_LATENCY.mul_f64(chance.random()))
             .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(NEW_MONTH_S) - before_midnight)
             .simulation_duration(Duration::MAX)
             .build();
@@ -92,7 +97,7 @@ impl World {
         let running = Rc::clone(&cluster);
         sim.host(PROCESS, move || process::run(Rc::clone(&running)));
         let (outcome, trace) = (Outcome::default(), DefaultHasher::new());
-        Self { sim, chance, cluster, clickhouse, outcome, trace, _spool: spool }
+        Self { sim, chance, cluster, clickhouse, outcome, trace, is_told: std::env::var_os("SHARDLAKE_TRACE").is_some(), _spool: spool }
     }
 
     pub(super) fn wrong(&mut self, what: String) {
@@ -105,10 +110,10 @@ impl World {
         if let Err(error) = self.sim.step() {
             self.wrong(format!("a host failed: {error}"));
         }
-        for line in self.clickhouse.trace.take() {
-            line.hash(&mut self.trace);
-            if std::env::var_os("SHARDLAKE_TRACE").is_some() {
-                println!("{:?} {line}", self.sim.elapsed());
+        for event in inside(|inside| std::mem::take(&mut inside.events)).unwrap_or_default() {
+            event.hash(&mut self.trace);
+            if self.is_told {
+                println!("{:?} {event}", self.sim.elapsed());
             }
         }
         let twice = self.clickhouse.twice();
@@ -128,15 +133,23 @@ impl World {
 
     /// All is mended: a last process lands everything.
     fn settle(&mut self) {
-        let until = self.sim.elapsed() + PATIENCE;
         self.cluster.quiet.set(true);
+        if self.cluster.end_within.get().is_some() {
+            self.until_the_process_ends(); // it has too little time left to land anything
+        }
+        self.start_process();
         self.cluster.end_within.set(Some(PATIENCE));
-        while self.sim.is_host_running(PROCESS) && self.sim.elapsed() < until && self.outcome.wrong.is_empty() {
+        self.until_the_process_ends();
+        // What is under way, on the wire or in ClickHouse, ends too.
+        let arrived = self.sim.elapsed() + LONGEST_LATENCY * 4;
+        while (self.sim.elapsed() < arrived || !self.clickhouse.is_idle()) && self.outcome.wrong.is_empty() {
             self.step();
         }
-        // What is under way in ClickHouse ends.
-        let until = self.sim.elapsed() + Duration::from_mins(2);
-        while self.sim.elapsed() < until && self.outcome.wrong.is_empty() {
+    }
+
+    fn until_the_process_ends(&mut self) {
+        let until = self.sim.elapsed() + PATIENCE;
+        while self.sim.is_host_running(PROCESS) && self.sim.elapsed() < until && self.outcome.wrong.is_empty() {
             self.step();
         }
     }
@@ -158,12 +171,12 @@ impl World {
         }
         let promised = self.cluster.promised.take();
         self.outcome.promised = promised.len() as u64;
-        let missing: Vec<u64> = promised.into_iter().filter(|id| !self.clickhouse.has(*id)).collect();
+        let missing: Vec<u64> = promised.iter().copied().filter(|id| !self.clickhouse.has(*id)).collect();
         self.outcome.lost = (missing.len() as u64).saturating_sub(self.cluster.dropped.get());
         if self.outcome.lost > 0 {
             self.wrong(format!("promised, missing: {missing:?}, dropped: {}", self.cluster.dropped.get()));
         }
-        let mismatches = self.clickhouse.mismatches();
+        let mismatches = self.clickhouse.mismatches(&promised);
         self.outcome.mismatches = mismatches.len() as u64;
         if !mismatches.is_empty() {
             self.wrong(format!("raw rows and rollup differ: {mismatches:?}"));
@@ -187,7 +200,7 @@ impl World {
             }
         });
         if power {
-            self.cluster.promised.borrow_mut().retain(|id| self.clickhouse.has(*id));
+            self.cluster.promised.borrow_mut().retain(|id| self.clickhouse.has_all_of(*id));
         }
     }
 
