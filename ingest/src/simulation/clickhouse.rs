@@ -15,7 +15,10 @@ use hyper::body::Bytes;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::sleep;
 
-use super::{outside::{count, note}, request::{self, Insert, Look}};
+use super::{
+    outside::{count, note},
+    request::{self, Insert, Look},
+};
 
 /// Longest time between the start of the process and the opening of its port.
 const STARTUP_MS: u64 = 3_000;

@@ -43,9 +43,15 @@ impl Faults {
             world.kill_process(false);
             self.breaks(world, Part::Process);
         }
+        if world.kills_next_insert && !world.clickhouse.is_idle() {
+            world.kill_clickhouse();
+            self.breaks(world, Part::Clickhouse);
+        }
         let now = world.sim.elapsed();
         let due: Vec<Part> = self.broken.extract_if(.., |(_, until)| *until <= now).map(|(part, _)| part).collect();
-        due.into_iter().for_each(|part| mend(world, part));
+        for part in due {
+            mend(world, part);
+        }
         if !self.is_broken(Part::Process) && !world.sim.is_host_running(PROCESS) {
             self.breaks(world, Part::Process); // it has ended as it was asked to
         }
@@ -72,14 +78,16 @@ impl Faults {
     }
 
     /// From now on all is well.
-    pub(super) fn mend_all(&mut self, world: &mut World) {
+    pub(super) fn mend_all(self, world: &mut World) {
         inside(|inside| inside.disk.killed_in = None);
+        world.kills_next_insert = false;
         if is_dead() {
             world.kill_process(false);
         }
-        for part in [Part::Network, Part::Disk, Part::Mood, Part::Clickhouse, Part::Process] {
+        for (part, _) in self.broken {
             mend(world, part);
         }
+        mend(world, Part::Process);
     }
 }
 
@@ -88,21 +96,23 @@ fn break_it(world: &mut World, part: Part) -> bool {
     match part {
         Part::Process => break_process(world),
         Part::Clickhouse => {
-            count("kills of ClickHouse");
-            world.kill_clickhouse();
-            true
+            let at_once = world.chance.random_bool(0.5);
+            if at_once {
+                world.kill_clickhouse();
+            }
+            world.kills_next_insert = !at_once;
+            at_once
         }
         Part::Network => {
             break_network(world);
             true
         }
         Part::Disk => {
-            if std::env::var_os("NODISK").is_some() { return false; }
             if world.chance.random_bool(0.5) {
-                world.set_disk(Trouble::Full, "full disks");
+                set_disk(Trouble::Full, "full disks");
             } else {
                 let probability = world.chance.random_range(0.05..=1.0);
-                world.set_disk(Trouble::Failing(probability), "failing disks");
+                set_disk(Trouble::Failing(probability), "failing disks");
             }
             true
         }
@@ -171,4 +181,9 @@ fn mend(world: &mut World, part: Part) {
         }
         Part::Mood => world.clickhouse.mood.set(Mood::default()),
     }
+}
+
+fn set_disk(trouble: Trouble, kind: &'static str) {
+    inside(|inside| inside.disk.trouble = trouble);
+    count(kind);
 }

@@ -14,7 +14,6 @@ use turmoil::{Builder, Sim};
 
 use super::{
     clickhouse::{Clickhouse, Mood},
-    disk::Trouble,
     network::{self, CLICKHOUSE, CLICKHOUSE_URL},
     outside::{self, count, inside, note},
     process::{self, Cluster},
@@ -52,6 +51,8 @@ pub(super) struct World {
     pub(super) cluster: Rc<Cluster>,
     pub(super) clickhouse: Rc<Clickhouse>,
     pub(super) outcome: Outcome,
+    /// ClickHouse is killed as soon as an insert is under way.
+    pub(super) kills_next_insert: bool,
     trace: DefaultHasher,
     /// `SHARDLAKE_TRACE` is set.
     is_told: bool,
@@ -97,10 +98,20 @@ impl World {
         let running = Rc::clone(&cluster);
         sim.host(PROCESS, move || process::run(Rc::clone(&running)));
         let (outcome, trace) = (Outcome::default(), DefaultHasher::new());
-        Self { sim, chance, cluster, clickhouse, outcome, trace, is_told: std::env::var_os("SHARDLAKE_TRACE").is_some(), _spool: spool }
+        Self {
+            sim,
+            chance,
+            cluster,
+            clickhouse,
+            outcome,
+            kills_next_insert: false,
+            trace,
+            is_told: std::env::var_os("SHARDLAKE_TRACE").is_some(),
+            _spool: spool,
+        }
     }
 
-    pub(super) fn wrong(&mut self, what: String) {
+    pub(super) fn wrong(&mut self, what: &str) {
         self.outcome.wrong.push(format!("at {:?}: {what}", self.sim.elapsed()));
     }
 
@@ -108,7 +119,7 @@ impl World {
     pub(super) fn step(&mut self) {
         self.outcome.steps += 1;
         if let Err(error) = self.sim.step() {
-            self.wrong(format!("a host failed: {error}"));
+            self.wrong(&format!("a host failed: {error}"));
         }
         for event in inside(|inside| std::mem::take(&mut inside.events)).unwrap_or_default() {
             event.hash(&mut self.trace);
@@ -119,14 +130,14 @@ impl World {
         let twice = self.clickhouse.twice();
         if !twice.is_empty() {
             self.outcome.twice = twice.len() as u64;
-            self.wrong(format!("rows that landed twice: {twice:?}"));
+            self.wrong(&format!("rows that landed twice: {twice:?}"));
         }
         let shared = self.cluster.shared.borrow().upgrade();
         let Some(shared) = shared.filter(|_| !outside::is_dead()) else { return };
         for account in shared.accounts() {
             [account.observed, account.landed, account.spooled, account.in_memory].hash(&mut self.trace);
             if !account.holds() {
-                self.wrong(format!("the law does not hold: {account:?}"));
+                self.wrong(&format!("the law does not hold: {account:?}"));
             }
         }
     }
@@ -167,14 +178,14 @@ impl World {
     fn compare(&mut self) {
         if self.sim.is_host_running(PROCESS) {
             self.outcome.is_hung = true;
-            return self.wrong("the process did not end".to_owned());
+            return self.wrong("the process did not end");
         }
         let promised = self.cluster.promised.take();
         self.outcome.promised = promised.len() as u64;
         let missing: Vec<u64> = promised.iter().copied().filter(|id| !self.clickhouse.has(*id)).collect();
         self.outcome.lost = (missing.len() as u64).saturating_sub(self.cluster.dropped.get());
         if self.outcome.lost > 0 {
-            self.wrong(format!("promised, missing: {missing:?}, dropped: {}", self.cluster.dropped.get()));
+            self.wrong(&format!("promised, missing: {missing:?}, dropped: {}", self.cluster.dropped.get()));
         }
         let mismatches = self.clickhouse.mismatches(&promised);
         let incomplete: u64 = mismatches.iter().map(|(_, raw, _)| raw).sum();
@@ -183,7 +194,7 @@ impl World {
             self.outcome.mismatches = mismatches.len() as u64;
         }
         if self.outcome.mismatches > 0 {
-            self.wrong(format!("raw rows and rollup differ: {mismatches:?}"));
+            self.wrong(&format!("raw rows and rollup differ: {mismatches:?}"));
         }
     }
 
@@ -194,7 +205,7 @@ impl World {
         }
         self.sim.crash(PROCESS);
         if self.cluster.shared.borrow().upgrade().is_some() {
-            self.wrong("a part of the killed process lives on".to_owned());
+            self.wrong("a part of the killed process lives on");
         }
         self.cluster.ended();
         inside(|inside| {
@@ -216,6 +227,8 @@ impl World {
     }
 
     pub(super) fn kill_clickhouse(&mut self) {
+        count("kills of ClickHouse");
+        self.kills_next_insert = false;
         self.sim.crash(CLICKHOUSE);
         self.clickhouse.kill();
     }
@@ -230,11 +243,6 @@ impl World {
         let mut draw = |most: f64| if self.chance.random_bool(0.5) { self.chance.random_range(0.0..most) } else { 0.0 };
         let mood = Mood { refuses: draw(0.6), loses_answers: draw(0.6), is_slow: draw(0.3) };
         self.clickhouse.mood.set(mood);
-    }
-
-    pub(super) fn set_disk(&mut self, trouble: Trouble, kind: &'static str) {
-        inside(|inside| inside.disk.trouble = trouble);
-        count(kind);
     }
 }
 
