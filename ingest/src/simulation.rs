@@ -47,8 +47,8 @@ use self::world::Outcome;
 
 /// Worlds of the short form: a few seconds.
 const SEEDS: u64 = 50;
-/// Failures that are told in full.
-const TOLD: usize = 20;
+/// Failures that are told.
+const TOLD: usize = 1_000;
 
 #[derive(Default)]
 struct Sum {

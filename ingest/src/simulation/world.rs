@@ -185,7 +185,11 @@ impl World {
         let missing: Vec<u64> = promised.iter().copied().filter(|id| !self.clickhouse.has(*id)).collect();
         self.outcome.lost = (missing.len() as u64).saturating_sub(self.cluster.dropped.get());
         if self.outcome.lost > 0 {
-            self.wrong(&format!("promised, missing: {missing:?}, dropped: {}", self.cluster.dropped.get()));
+            let (some, dropped) = (&missing[..missing.len().min(10)], self.cluster.dropped.get());
+            self.wrong(&format!(
+                "{} rows were promised and are missing, {dropped} were dropped: {some:?}",
+                missing.len()
+            ));
         }
         let mismatches = self.clickhouse.mismatches(&promised);
         let incomplete: u64 = mismatches.iter().map(|(_, raw, _)| raw).sum();
