@@ -12,6 +12,8 @@ use bytes::Bytes;
 use lz4_flex::frame::FrameEncoder;
 use shardlake_schema::{BatchId, Row, Table, TimeMs};
 
+use crate::outside;
+
 /// A sealed batch: what an insert carries, now and on every later attempt.
 #[derive(Clone)]
 pub(crate) struct Frozen {
@@ -88,7 +90,7 @@ pub(crate) fn freeze<R: Row>(rows: &[R], id: BatchId) -> Result<Frozen, FreezeEr
     sorted.sort_by(|a, b| a.cmp_by_key(b));
     let body = encode(&id.record_batch(&sorted)?)?;
 
-    Ok(Frozen { table: R::TABLE, id, rows: rows.len() as u64, first_time, last_time, sealed_at: TimeMs::now(), body })
+    Ok(Frozen { table: R::TABLE, id, rows: rows.len() as u64, first_time, last_time, sealed_at: outside::now(), body })
 }
 
 /// What travels: an Arrow IPC stream in one LZ4 frame.

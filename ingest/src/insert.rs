@@ -15,7 +15,7 @@
 //! the number of rows that are there says which pieces they are (insert/piece.rs). It is split only when nothing of it is
 //! there and no earlier attempt can still arrive.
 
-mod heard;
+pub(crate) mod heard;
 
 mod look;
 
@@ -24,9 +24,8 @@ mod piece;
 use std::{sync::Arc, time::Duration};
 
 use clickhouse::{Client, Compression, error::Error as ClickhouseError};
-use rand::RngExt as _;
 use shardlake_schema::{
-    BatchId, TimeMs,
+    BatchId,
     answer::{self, Verdict},
 };
 use tokio::time::{Instant, sleep};
@@ -40,6 +39,7 @@ use crate::{
     batch::Frozen,
     config,
     metrics::InsertMetrics,
+    outside,
     spool::{Lent, Sent, Spool},
 };
 
@@ -105,7 +105,7 @@ impl Way {
     fn after(sent: Option<Sent>) -> Self {
         let sent_at = sent.map(|sent| {
             // Of a time that is not known, or that is still to come, all that is sure is that it has passed.
-            let age = Duration::from_millis(u64::try_from(TimeMs::now().0 - sent.at.0).unwrap_or(0));
+            let age = Duration::from_millis(u64::try_from(outside::now().0 - sent.at.0).unwrap_or(0));
             Instant::now().checked_sub(age).unwrap_or_else(Instant::now)
         });
         let Sent { attempt, pieces_log2, .. } = sent.unwrap_or(Sent::PERHAPS);
@@ -134,7 +134,7 @@ enum Doubt {
 impl Inserter {
     pub(crate) fn new(clickhouse: &config::Clickhouse, spool: Arc<Spool>, metrics: InsertMetrics) -> Self {
         let heard = Arc::new(Heard::default());
-        let mut client = clickhouse.reach(heard::client(&heard)).with_compression(Compression::None);
+        let mut client = clickhouse.reach(outside::client(&heard)).with_compression(Compression::None);
         client.set_setting("max_execution_time", SERVER_LIMIT_S.to_string());
         Self { client, heard, spool, metrics }
     }
@@ -277,7 +277,7 @@ impl Inserter {
     /// Waits until the spool knows of the attempt that is about to be made.
     async fn note_sending(&self, way: &mut Way) {
         loop {
-            match self.spool.sending(Sent { attempt: way.attempt, pieces_log2: way.pieces_log2, at: TimeMs::now() }) {
+            match self.spool.sending(Sent { attempt: way.attempt, pieces_log2: way.pieces_log2, at: outside::now() }) {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(%error, "the spool's ledger cannot be written, the batch waits"),
             }
@@ -317,7 +317,7 @@ enum Landing {
 /// together (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter>).
 fn backoff(failures: u32) -> Duration {
     let doubled = BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    rand::rng().random_range(Duration::ZERO..=doubled.min(BACKOFF_LONGEST))
+    outside::random(Duration::ZERO..=doubled.min(BACKOFF_LONGEST))
 }
 
 #[cfg(test)]

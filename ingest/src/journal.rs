@@ -15,7 +15,6 @@
 //! Appending is one write to a file, into the kernel's memory: it survives a kill of the process, not a power loss.
 
 use std::{
-    fs::{self, File, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
@@ -26,6 +25,8 @@ use std::{
 };
 
 use shardlake_schema::{Row, Table};
+
+use crate::outside::fs::{self, File, OpenOptions};
 
 const MAGIC: &[u8; 8] = b"SHRDROWS";
 const VERSION: u32 = 1;

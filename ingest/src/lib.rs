@@ -46,6 +46,11 @@ mod writer;
 
 mod account;
 
+mod outside;
+
+#[cfg(test)]
+mod simulation;
+
 // What people look at while it runs.
 mod metrics;
 

@@ -9,14 +9,13 @@ use std::{
     time::Duration,
 };
 
-use rand::RngExt as _;
 use shardlake_schema::{
     BatchId, Name, Row,
     rows::{GatewayCount, Interaction, Process, Sample, ShardEvent},
 };
 use tokio::{
     runtime::Handle,
-    task::{self, JoinSet},
+    task::JoinSet,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
 };
 
@@ -27,6 +26,7 @@ use crate::{
     config::{self, BatchLimits, Config, LONGEST_AGE},
     insert::Inserter,
     journal::Journal,
+    outside,
     queue::Queue,
     recorder::Shared,
     spool::{Disk, Spool, SpoolError},
@@ -290,7 +290,7 @@ impl<R: Row> Open<R> {
 
 /// Off the bot's threads: encoding a large batch takes longer than a gateway loop may stall.
 async fn freeze<R: Row>(rows: Vec<R>, id: BatchId) -> Result<Frozen, FreezeError> {
-    match task::spawn_blocking(move || batch::freeze(&rows, id)).await {
+    match outside::aside(move || batch::freeze(&rows, id)).await {
         Ok(frozen) => frozen,
         Err(_) => Err(FreezeError::Panicked),
     }
@@ -307,7 +307,7 @@ fn dues(max_age: Duration) -> Interval {
 
 /// Anything up to `max_age`. One past all defaults was asked for, and is cut by the longest default at most.
 fn first_due(max_age: Duration) -> Duration {
-    max_age.saturating_sub(max_age.min(LONGEST_AGE).mul_f64(rand::rng().random_range(0.0..1.0)))
+    max_age.saturating_sub(max_age.min(LONGEST_AGE).mul_f64(outside::random(0.0..1.0)))
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 use shardlake_schema::{Name, TimeMs, rows::Interaction};
 use siphasher::sip::SipHasher24;
@@ -22,6 +21,7 @@ use crate::{
     metrics::Metrics,
     names::Dictionary,
     observe::Observed,
+    outside,
     pipeline::{self, Lanes},
     row::{self, Seen},
     sample,
@@ -50,7 +50,7 @@ pub(crate) struct Tasks {
     /// The lane of `processes`, which carries the receipt of the others.
     pub(crate) last_lane: JoinSet<()>,
     /// The thread that the lanes run on.
-    _writer: Writer,
+    pub(crate) _writer: Writer,
 }
 
 impl Recorder {
@@ -191,7 +191,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: Config) -> Result<Self, Error> {
-        let started_at = TimeMs::now();
+        let started_at = outside::now();
         let metrics = Metrics::new(&config)?;
         let (cluster, boot) = (Name::from(config.cluster.clone()), boot_id(started_at));
         Ok(Self {
@@ -276,7 +276,7 @@ impl Shared {
 /// given the same cluster by mistake still differ.
 fn boot_id(started_at: TimeMs) -> u64 {
     let since_epoch_ms = started_at.0.saturating_sub(TimeMs::DISCORD_EPOCH.0).cast_unsigned();
-    since_epoch_ms << 22 | rand::rng().random_range(0..1 << 22)
+    since_epoch_ms << 22 | outside::random(0..1 << 22)
 }
 
 /// `SipHash` is a keyed pseudorandom function: without the key nobody can test whether a hash belongs to a user.

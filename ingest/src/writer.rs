@@ -27,6 +27,12 @@ impl Writer {
         Ok(Self { handle, _stop: stop })
     }
 
+    /// None at all: the lanes run where the caller does.
+    #[cfg(test)]
+    pub(crate) fn here() -> Self {
+        Self { handle: Handle::current(), _stop: oneshot::channel().0 }
+    }
+
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
     }

@@ -15,7 +15,7 @@ use hyper::{
     Uri,
     rt::{Read, ReadBufCursor, Write},
 };
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, builderstates::WantsSchemes};
+use hyper_rustls::{HttpsConnectorBuilder, builderstates::WantsSchemes};
 use hyper_util::{
     client::legacy::{
         Client,
@@ -35,7 +35,7 @@ const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// What the last answer said.
 #[derive(Debug, Default)]
-pub(super) struct Heard(Mutex<Option<Answer>>);
+pub(crate) struct Heard(Mutex<Option<Answer>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Answer {
@@ -68,12 +68,12 @@ impl Heard {
 }
 
 /// A client whose answers are `heard`.
-pub(super) fn client(heard: &Arc<Heard>) -> clickhouse::Client {
+pub(crate) fn client(heard: &Arc<Heard>) -> clickhouse::Client {
     let mut tcp = HttpConnector::new();
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.enforce_http(false);
     let inner = tls().https_or_http().enable_http1().wrap_connector(tcp);
-    let connector = Listening { inner, heard: Arc::clone(heard) };
+    let connector = Listening::to(inner, heard);
     let http = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
     clickhouse::Client::with_http_client(http)
 }
@@ -94,14 +94,20 @@ fn tls() -> HttpsConnectorBuilder<WantsSchemes> {
 
 /// Makes connections that are listened to.
 #[derive(Clone)]
-struct Listening {
-    inner: HttpsConnector<HttpConnector>,
+pub(crate) struct Listening<C> {
+    inner: C,
     heard: Arc<Heard>,
 }
 
-impl Service<Uri> for Listening {
-    type Response = Overheard<<HttpsConnector<HttpConnector> as Service<Uri>>::Response>;
-    type Error = <HttpsConnector<HttpConnector> as Service<Uri>>::Error;
+impl<C> Listening<C> {
+    pub(crate) fn to(inner: C, heard: &Arc<Heard>) -> Self {
+        Self { inner, heard: Arc::clone(heard) }
+    }
+}
+
+impl<C: Service<Uri, Future: Send + 'static>> Service<Uri> for Listening<C> {
+    type Response = Overheard<C::Response>;
+    type Error = C::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -115,7 +121,7 @@ impl Service<Uri> for Listening {
 }
 
 /// A connection that is listened to.
-struct Overheard<S> {
+pub(crate) struct Overheard<S> {
     stream: S,
     head: Head,
     heard: Arc<Heard>,

@@ -17,7 +17,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
@@ -37,6 +36,7 @@ use super::{
     recovery::{Recovered, Recovery},
     segment::{self, Head},
 };
+use crate::outside::fs::{self, File, OpenOptions};
 
 /// A segment is closed once it is this large. Small enough that disk space comes back soon after batches land.
 const SEGMENT_BYTES: u64 = 4 << 20;

@@ -11,13 +11,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
 use shardlake_schema::TimeMs;
+
+use crate::outside::fs::{self, File, OpenOptions};
 
 pub(crate) const RECORD_BYTES: usize = 32;
 const NAME: &str = "ledger";

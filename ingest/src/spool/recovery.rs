@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs, io,
+    io,
     path::Path,
 };
 
@@ -12,6 +12,7 @@ use super::{
     ledger::{self, Decision, Place, Sent},
     segment::{self, Damage, Head},
 };
+use crate::outside::fs;
 
 /// A batch that an earlier process left behind.
 #[derive(Debug)]
