@@ -25,7 +25,7 @@ use std::{sync::Arc, time::Duration};
 
 use clickhouse::{Client, Compression, error::Error as ClickhouseError};
 use shardlake_schema::{
-    BatchId,
+    BatchId, TimeMs,
     answer::{self, Verdict},
 };
 use tokio::time::{Instant, sleep};
@@ -102,14 +102,10 @@ struct Way {
 }
 
 impl Way {
-    fn after(sent: Option<Sent>) -> Self {
-        let sent_at = sent.map(|sent| {
-            // Of a time that is not known, or that is still to come, all that is sure is that it has passed.
-            let age = Duration::from_millis(u64::try_from(outside::now().0 - sent.at.0).unwrap_or(0));
-            Instant::now().checked_sub(age).unwrap_or_else(Instant::now)
-        });
-        let Sent { attempt, pieces_log2, .. } = sent.unwrap_or(Sent::PERHAPS);
-        Self { attempt, pieces_log2, sent: sent_at, unanswered: sent_at, too_large: false, failures: 0, refusals: 0 }
+    fn after(lent: &Lent) -> Self {
+        let sent = lent.sent.map(|sent| ago(last_sending(sent.at, lent.batch.sealed_at, outside::machine_started())));
+        let Sent { attempt, pieces_log2, .. } = lent.sent.unwrap_or(Sent::PERHAPS);
+        Self { attempt, pieces_log2, sent, unanswered: sent, too_large: false, failures: 0, refusals: 0 }
     }
 
     /// Whether no earlier attempt can arrive any more.
@@ -152,7 +148,7 @@ impl Inserter {
     }
 
     async fn land(&self, lent: &Lent) -> Landing {
-        let mut way = Way::after(lent.sent);
+        let mut way = Way::after(lent);
         let mut landed = 0;
         while landed < lent.batch.rows {
             let pieces = match pieces(&lent.batch, way.pieces_log2) {
@@ -286,6 +282,18 @@ impl Inserter {
     }
 }
 
+/// When a batch was sent last, at the latest. Of what is from before the machine was started, a power loss may have taken
+/// the note of a later sending; no process that could have sent it outlived that.
+fn last_sending(noted: TimeMs, sealed: TimeMs, machine_started: TimeMs) -> TimeMs {
+    if noted == Sent::UNKNOWN && sealed < machine_started { machine_started } else { noted.max(machine_started) }
+}
+
+/// The moment `time`. Of one that is not known, or that is still to come, all that is sure is that it has passed.
+fn ago(time: TimeMs) -> Instant {
+    let age = Duration::from_millis(u64::try_from(outside::now().0 - time.0).unwrap_or(0));
+    Instant::now().checked_sub(age).unwrap_or_else(Instant::now)
+}
+
 /// Says once that a batch is in trouble.
 fn complain(batch: &Frozen, verdict: Verdict, first: bool, error: &ClickhouseError) {
     let (table, sequence, rows) = (batch.table, batch.id.batch, batch.rows);
@@ -323,6 +331,15 @@ fn backoff(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sending_is_dated_no_earlier_than_it_can_have_been() {
+        let [early, started, late] = [5, 10, 15].map(TimeMs);
+        assert_eq!(last_sending(late, early, started), late);
+        assert_eq!(last_sending(early, early, started), started, "a later note may be gone with the power");
+        assert_eq!(last_sending(Sent::UNKNOWN, early, started), started);
+        assert_eq!(last_sending(Sent::UNKNOWN, late, started), Sent::UNKNOWN);
+    }
 
     #[test]
     fn pauses_grow_and_stay_bounded() {

@@ -7,15 +7,18 @@
 //! record   length u32 of the row   crc32 u32 of length and row   the row, see Row::put
 //! ```
 //!
-//! One file holds the rows of one seal. When the batcher seals, it takes exactly the rows of the file out of the queue and
-//! starts the next one. The name says which numbers their batches have, one per partition in order; so whoever finds a
-//! file, however often and whatever became of its rows meanwhile, makes the same batches of it, looks for them in
-//! ClickHouse, and sends what is missing. The file goes once each of its batches has landed, is on disk, or was dropped.
+//! One file holds the rows of one seal, and nothing else. When the batcher seals, it takes exactly the rows of the file out
+//! of the queue and starts the next one. The name says which numbers their batches have, one per partition in order; so
+//! whoever finds a file, however often and whatever became of its rows meanwhile, makes the same batches of it, looks for
+//! them in ClickHouse, and sends what is missing. The file goes once each of its batches has landed, is on disk, or was
+//! dropped. A row that the disk does not take goes into batches of its own. A row that the full queue does not take is in
+//! the file all the same, and is read back when that is sealed.
 //!
 //! Appending is one write to a file, into the kernel's memory: it survives a kill of the process, not a power loss.
 
 use std::{
     io::{self, Read as _},
+    mem,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{
@@ -42,11 +45,17 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 #[derive(Debug)]
 pub(crate) struct Sealed {
     path: PathBuf,
-    /// Every row of its batches is in it: none met a disk that did not take it.
-    pub(crate) has_all: bool,
 }
 
 impl Sealed {
+    /// Its rows, up to its end or the first that is damaged; and whether there was damage.
+    pub(crate) fn rows<R: Row>(&self) -> io::Result<(Vec<R>, bool)> {
+        let bytes = read(&self.path)?;
+        let mut rows = Vec::new();
+        let damage = each_row(&bytes, |row| rows.push(row));
+        Ok((rows, damage.is_some()))
+    }
+
     /// Its rows need it no more.
     pub(crate) fn remove(&self) {
         match fs::remove_file(&self.path) {
@@ -56,6 +65,18 @@ impl Sealed {
             _ => {}
         }
     }
+}
+
+/// The end of a file.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) sealed: Sealed,
+    /// Number of the first batch that its rows go into.
+    pub(crate) first_batch: u64,
+    /// Number of the first batch that the rows go into which it did not take.
+    pub(crate) first_missed_batch: u64,
+    /// Rows in it that are not in the queue.
+    pub(crate) only_here: u64,
 }
 
 /// The journal of one table.
@@ -75,8 +96,12 @@ struct State {
     next_batch: u64,
     file: Option<File>,
     bytes: u64,
-    /// Rows of the present seal that are not in the file.
-    missed: u64,
+    /// Of its rows.
+    partitions: Vec<u32>,
+    /// Of the rows since it was begun that it did not take.
+    missed_partitions: Vec<u32>,
+    /// Rows in it that are not in the queue.
+    only_here: u64,
     /// Reused for every row.
     record: Vec<u8>,
 }
@@ -85,22 +110,38 @@ impl Journal {
     pub(crate) fn new<R: Row>(spool: &Path, boot: u64, failed: Arc<AtomicU64>) -> io::Result<Self> {
         let directory = spool.join("journal");
         fs::create_dir_all(&directory)?;
-        let state = State { next_batch: 1, file: None, bytes: 0, missed: 0, record: Vec::new() };
+        let state = State {
+            next_batch: 1,
+            file: None,
+            bytes: 0,
+            partitions: Vec::new(),
+            missed_partitions: Vec::new(),
+            only_here: 0,
+            record: Vec::new(),
+        };
         let prefix = format!("{}-{boot}-", R::TABLE);
         Ok(Self { directory, prefix, state: Mutex::new(state), failed })
     }
 
     /// Writes a row, and runs `queue` before any other row can be written: the queue holds rows in the journal's order.
-    pub(crate) fn append<R: Row>(&self, row: R, queue: impl FnOnce(R)) {
+    /// `queue` hears whether the row was written, and says whether it took it.
+    pub(crate) fn append<R: Row>(&self, row: R, queue: impl FnOnce(R, bool) -> bool) {
         // Nothing panics while the lock is held; a poisoned lock still guards whole data.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.write(&mut state, &row) {
-            state.missed += 1;
-            if self.failed.fetch_add(1, Relaxed) == 0 {
-                tracing::error!(%error, "the journal cannot be written, rows are in memory only");
-            }
+        let written = self.write(&mut state, &row);
+        if let Err(error) = &written
+            && self.failed.fetch_add(1, Relaxed) == 0
+        {
+            tracing::error!(%error, "the journal cannot be written, rows are in memory only");
         }
-        queue(row);
+        let partition = R::TABLE.partition(row.time());
+        let partitions = if written.is_ok() { &mut state.partitions } else { &mut state.missed_partitions };
+        if !partitions.contains(&partition) {
+            partitions.push(partition);
+        }
+        if !queue(row, written.is_ok()) && written.is_ok() {
+            state.only_here += 1;
+        }
     }
 
     fn write<R: Row>(&self, state: &mut State, row: &R) -> io::Result<()> {
@@ -128,16 +169,24 @@ impl Journal {
         Ok(())
     }
 
-    /// Ends the present file, and returns it with the number of the first batch that its rows go into. `drain` empties the
-    /// queue meanwhile, so that it holds exactly the rows that are recorded from now on, and says how many batches the
-    /// drained ones make.
-    pub(crate) fn close_file(&self, drain: impl FnOnce() -> u64) -> (Sealed, u64) {
+    /// Ends the present file. `drain` empties the queue meanwhile, so that it holds exactly the rows that are recorded from
+    /// now on, which go to the next file.
+    pub(crate) fn close_file(&self, drain: impl FnOnce()) -> Closed {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        drain();
         let first_batch = state.next_batch;
-        let sealed = Sealed { path: self.path(first_batch), has_all: state.missed == 0 };
-        state.next_batch += drain();
-        (state.file, state.bytes, state.missed) = (None, 0, 0);
-        (sealed, first_batch)
+        let first_missed_batch = first_batch + state.partitions.len() as u64;
+        state.next_batch = first_missed_batch + state.missed_partitions.len() as u64;
+        state.partitions.clear();
+        state.missed_partitions.clear();
+        (state.file, state.bytes) = (None, 0);
+        let only_here = mem::take(&mut state.only_here);
+        Closed { sealed: Sealed { path: self.path(first_batch) }, first_batch, first_missed_batch, only_here }
+    }
+
+    /// Rows in the present file that are not in the queue. They are not asked for any more.
+    pub(crate) fn abandon(&self) -> u64 {
+        mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).only_here)
     }
 
     fn path(&self, first_batch: u64) -> PathBuf {
@@ -190,24 +239,9 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 impl Left {
-    /// Its rows, up to its end or the first that is damaged; and whether there was damage.
-    pub(crate) fn rows<R: Row>(&self) -> (Vec<R>, bool) {
-        match read(&self.path) {
-            Ok(bytes) => {
-                let mut rows = Vec::new();
-                let damage = each_row(&bytes, |row| rows.push(row));
-                (rows, damage.is_some())
-            }
-            Err(error) => {
-                tracing::error!(file = self.name, %error, "a journal cannot be read");
-                (Vec::new(), true)
-            }
-        }
-    }
-
     /// The file, for the batches that are made of it.
     pub(crate) fn sealed(&self) -> Sealed {
-        Sealed { path: self.path.clone(), has_all: true }
+        Sealed { path: self.path.clone() }
     }
 
     /// Keeps a copy where a person can look at it; `false` if that failed.

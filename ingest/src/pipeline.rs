@@ -4,7 +4,7 @@
 mod opening;
 
 use std::{
-    collections::BTreeSet,
+    io,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -25,7 +25,7 @@ use crate::{
     batch::{self, FreezeError, Frozen},
     config::{self, BatchLimits, Config, LONGEST_AGE},
     insert::Inserter,
-    journal::Journal,
+    journal::{Closed, Journal, Sealed},
     outside,
     queue::Queue,
     recorder::Shared,
@@ -34,6 +34,9 @@ use crate::{
 
 /// How often a batcher looks into its queue, unless it is woken. It decides how far a queue must reach.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Pause before a file of the journal is read again that could not be read.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// Rows taken off a queue between two looks at a batch's limits: a batch passes them by less than this.
 const TAKEN_AT_ONCE: usize = 1_024;
@@ -208,7 +211,8 @@ impl<R: Row> Batcher<R> {
                     self.seal(std::mem::take(&mut open)).await;
                 }
             }
-            if !open.rows.is_empty() && (closed || seal_now) {
+            let waiting = !open.rows.is_empty() || self.queue.has_missed();
+            if waiting && (closed || seal_now) {
                 self.seal(std::mem::take(&mut open)).await;
             }
             if closed {
@@ -223,42 +227,70 @@ impl<R: Row> Batcher<R> {
         }
     }
 
-    /// Freezes the open rows and gives them to the spool. With a journal, every row of its present file goes along.
+    /// Gives the open rows to the spool. With a journal, every row of its present file goes along.
     async fn seal(&mut self, mut open: Open<R>) {
         let queue = &self.queue;
-        let (journal, first_batch) = match &queue.journal {
-            Some(journal) => {
-                let (sealed, first_batch) = journal.close_file(|| {
-                    while open.take(queue) {}
-                    open.partitions.len() as u64
-                });
-                (Some(Arc::new(sealed)), first_batch)
-            }
-            None => (None, self.next_batch),
+        let Some(journal) = &queue.journal else {
+            self.next_batch = self.freeze(open.rows, self.next_batch, None).await;
+            return;
         };
-        self.next_batch = first_batch + open.partitions.len() as u64;
-        let mut frozen = Vec::with_capacity(open.partitions.len());
-        for (batch, rows) in (first_batch..).zip(batch::by_partition(open.rows)) {
+        let mut missed = Vec::new();
+        let closed = journal.close_file(|| {
+            while open.take(queue) {}
+            missed = queue.take_missed();
+        });
+        let rows = if closed.only_here == 0 { open.rows } else { self.read_back(&closed, open.rows).await };
+        let sealed = Arc::new(closed.sealed);
+        self.freeze(rows, closed.first_batch, Some(&sealed)).await;
+        self.freeze(missed, closed.first_missed_batch, None).await;
+        // Usually its batches are on disk by now, and it is needed no more.
+        if let Some(sealed) = Arc::into_inner(sealed) {
+            sealed.remove();
+        }
+    }
+
+    /// All rows of a file, of which the queue had only `taken`.
+    async fn read_back(&self, closed: &Closed, taken: Vec<R>) -> Vec<R> {
+        let expected = taken.len() as u64 + closed.only_here;
+        let rows = loop {
+            match closed.sealed.rows() {
+                Ok((rows, _)) => break rows,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break taken,
+                Err(error) => {
+                    tracing::error!(table = %R::TABLE, %error, "a journal cannot be read back, its rows wait");
+                }
+            }
+            sleep(READ_AGAIN).await;
+        };
+        let damaged = expected.saturating_sub(rows.len() as u64);
+        self.queue.count_taken(closed.only_here);
+        self.queue.book.give_up_batched(damaged, DropReason::SpoolDamaged);
+        rows
+    }
+
+    /// Freezes rows as batches from `first` on and gives them to the spool. Returns the next number.
+    async fn freeze(&self, rows: Vec<R>, first: u64, journal: Option<&Arc<Sealed>>) -> u64 {
+        let mut batch = first;
+        let mut frozen = Vec::new();
+        for rows in batch::by_partition(rows) {
             let id = BatchId { cluster: self.cluster.clone(), boot: self.boot, batch };
             let number = rows.len() as u64;
             match freeze(rows, id).await {
                 Ok(batch) => frozen.push(batch),
                 Err(error) => {
                     tracing::error!(table = %R::TABLE, rows = number, %error, "a batch cannot be encoded, its rows are dropped");
-                    queue.book.give_up_batched(number, DropReason::Encoding);
+                    self.queue.book.give_up_batched(number, DropReason::Encoding);
                 }
             }
+            batch += 1;
         }
         for batch in frozen {
-            match &journal {
+            match journal {
                 Some(journal) => self.spool.push_journalled(batch, Arc::clone(journal), None),
                 None => self.spool.push(batch),
             }
         }
-        // Usually its batches are on disk by now, and it is needed no more.
-        if let Some(journal) = journal.and_then(Arc::into_inner) {
-            journal.remove();
-        }
+        batch
     }
 }
 
@@ -266,13 +298,11 @@ impl<R: Row> Batcher<R> {
 struct Open<R> {
     rows: Vec<R>,
     bytes: usize,
-    /// Of its rows: as many batches they make.
-    partitions: BTreeSet<u32>,
 }
 
 impl<R> Default for Open<R> {
     fn default() -> Self {
-        Self { rows: Vec::new(), bytes: 0, partitions: BTreeSet::new() }
+        Self { rows: Vec::new(), bytes: 0 }
     }
 }
 
@@ -283,7 +313,6 @@ impl<R: Row> Open<R> {
         queue.take(&mut self.rows, TAKEN_AT_ONCE);
         let taken = &self.rows[before..];
         self.bytes += taken.iter().map(Row::own_bytes).sum::<usize>();
-        self.partitions.extend(taken.iter().map(|row| R::TABLE.partition(row.time())));
         !taken.is_empty()
     }
 }

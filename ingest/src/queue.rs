@@ -1,9 +1,13 @@
 //! Between the bot and the lane: a bounded, lock-free queue per table. Pushing costs a few atomic operations, never
 //! waits and never allocates. When it is full somebody gives way, and is counted.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst},
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst},
+    },
 };
 
 use crossbeam_queue::ArrayQueue;
@@ -20,8 +24,10 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Queue<R> {
     rows: ArrayQueue<R>,
-    /// Holds what is in the queue, and what the batcher has taken but not sealed.
+    /// Holds what is in `rows`, and what the batcher has taken but not sealed.
     pub(crate) journal: Option<Journal>,
+    /// What the journal did not take; as many rows as the queue at most.
+    missed: Mutex<VecDeque<R>>,
     when_full: WhenFull,
     closed: AtomicBool,
     pub(crate) book: Arc<Book>,
@@ -34,6 +40,7 @@ impl<R: Row> Queue<R> {
         Self {
             rows: ArrayQueue::new(capacity),
             journal,
+            missed: Mutex::default(),
             when_full,
             closed: AtomicBool::new(false),
             book,
@@ -49,25 +56,61 @@ impl<R: Row> Queue<R> {
             self.book.drop_rows(1, DropReason::Shutdown);
             return;
         }
-        match &self.journal {
-            Some(journal) => journal.append(row, |row| self.enqueue(row)),
-            None => self.enqueue(row),
-        }
-    }
-
-    fn enqueue(&self, row: R) {
         self.book.queued.fetch_add(1, Relaxed);
-        let gave_way = match self.when_full {
-            WhenFull::DropOldest => self.rows.force_push(row).is_some(),
-            WhenFull::DropNewest => self.rows.push(row).is_err(),
-        };
-        if gave_way {
-            self.book.queued.fetch_sub(1, Relaxed);
-            self.book.drop_rows(1, DropReason::QueueFull);
+        if let Some(journal) = &self.journal {
+            // What is written needs no room here: it is read back when its file is sealed.
+            let keep = |row, written| if written { self.rows.push(row).is_ok() } else { self.keep_missed(row) };
+            journal.append(row, keep);
+        } else {
+            let gave_way = match self.when_full {
+                WhenFull::DropOldest => self.rows.force_push(row).is_some(),
+                WhenFull::DropNewest => self.rows.push(row).is_err(),
+            };
+            self.note_gave_way(gave_way);
         }
         if self.rows.len() == self.rows.capacity() / 2 {
             self.woken.notify_one();
         }
+    }
+
+    /// Keeps a row that the journal did not take; `false` if it was the one to give way.
+    fn keep_missed(&self, row: R) -> bool {
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = missed.len() >= self.rows.capacity();
+        self.note_gave_way(full);
+        if full && self.when_full == WhenFull::DropNewest {
+            return false;
+        }
+        if full {
+            missed.pop_front();
+        }
+        missed.push_back(row);
+        true
+    }
+
+    fn note_gave_way(&self, gave_way: bool) {
+        if gave_way {
+            self.book.queued.fetch_sub(1, Relaxed);
+            self.book.drop_rows(1, DropReason::QueueFull);
+        }
+    }
+
+    /// Whether there are rows that the journal did not take.
+    pub(crate) fn has_missed(&self) -> bool {
+        !self.missed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Takes the rows that the journal did not take. They count as batched from then on.
+    pub(crate) fn take_missed(&self) -> Vec<R> {
+        let missed = mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner));
+        self.count_taken(missed.len() as u64);
+        missed.into()
+    }
+
+    /// Rows left the queue for a batch.
+    pub(crate) fn count_taken(&self, rows: u64) {
+        self.book.batched.fetch_add(rows, Relaxed);
+        self.book.queued.fetch_sub(rows, Relaxed);
     }
 
     /// Moves up to `limit` rows into `open`. They count as batched from then on.
@@ -77,9 +120,7 @@ impl<R: Row> Queue<R> {
             let Some(row) = self.rows.pop() else { break };
             open.push(row);
         }
-        let taken = open.len() - before;
-        self.book.batched.fetch_add(taken as u64, Relaxed);
-        self.book.queued.fetch_sub(taken as u64, Relaxed);
+        self.count_taken((open.len() - before) as u64);
     }
 
     /// From now on every row is refused as [`DropReason::Shutdown`]. Rows already in the queue stay.
@@ -94,10 +135,14 @@ impl<R: Row> Queue<R> {
 
     /// Gives up what is still in the queue, as [`DropReason::Shutdown`].
     pub(crate) fn abandon(&self) {
+        let mut rows = self.take_missed().len() as u64;
+        self.book.give_up_batched(rows, DropReason::Shutdown);
+        rows = self.journal.as_ref().map_or(0, Journal::abandon);
         while self.rows.pop().is_some() {
-            self.book.queued.fetch_sub(1, Relaxed);
-            self.book.drop_rows(1, DropReason::Shutdown);
+            rows += 1;
         }
+        self.book.queued.fetch_sub(rows, Relaxed);
+        self.book.drop_rows(rows, DropReason::Shutdown);
     }
 }
 

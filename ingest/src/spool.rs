@@ -304,8 +304,7 @@ impl Spool {
         for _ in 0..batches.waiting.len() {
             let Some(mut held) = batches.waiting.pop_front() else { break };
             self.save(&mut held);
-            let in_journal = held.journal.as_ref().is_some_and(|journal| journal.has_all);
-            if held.on_disk.is_some() || in_journal {
+            if held.on_disk.is_some() || held.journal.is_some() {
                 batches.in_memory -= held.release();
                 batches.waiting.push_back(held);
             } else {

@@ -24,22 +24,21 @@ fn rows_outlive_the_process_file_by_file() {
     let journal = Journal::new::<Sample>(spool.path(), 7, Arc::default()).unwrap();
     let queued = Mutex::new(Vec::new());
     for time in 1..=3 {
-        journal.append(row(time), |row| queued.lock().unwrap().push(row));
+        journal.append(row(time), |row, _| {
+            queued.lock().unwrap().push(row);
+            true
+        });
     }
-    let drained = || {
-        queued.lock().unwrap().clear();
-        2 // of two partitions, say
-    };
-    let (sealed, first_batch) = journal.close_file(drained);
-    assert!(sealed.has_all && first_batch == 1);
-    journal.append(row(4), |_| {});
+    let closed = journal.close_file(|| queued.lock().unwrap().clear());
+    assert_eq!((closed.first_batch, closed.first_missed_batch, closed.only_here), (1, 2, 0));
+    journal.append(row(4), |_, _| true);
     drop(journal); // nothing is written on the way out, as in a kill
 
     let left = left_behind::<Sample>(spool.path()).unwrap();
-    assert_eq!(left.iter().map(|left| (left.boot, left.first_batch)).collect::<Vec<_>>(), [(7, 1), (7, 3)]);
-    assert_eq!(times(&left[0].rows().0), [1, 2, 3]);
-    assert_eq!(times(&left[1].rows().0), [4]);
-    sealed.remove();
+    assert_eq!(left.iter().map(|left| (left.boot, left.first_batch)).collect::<Vec<_>>(), [(7, 1), (7, 2)]);
+    assert_eq!(times(&left[0].sealed().rows().unwrap().0), [1, 2, 3]);
+    assert_eq!(times(&left[1].sealed().rows().unwrap().0), [4]);
+    closed.sealed.remove();
     assert_eq!(left_behind::<Sample>(spool.path()).unwrap().len(), 1);
     assert!(left_behind::<shardlake_schema::rows::Process>(spool.path()).unwrap().is_empty(), "another table's");
 }
@@ -49,7 +48,7 @@ fn a_file_cut_or_damaged_anywhere_yields_the_rows_before() {
     let spool = tempfile::tempdir().unwrap();
     let journal = Journal::new::<Sample>(spool.path(), 7, Arc::default()).unwrap();
     for time in 1..=3 {
-        journal.append(row(time), |_| {});
+        journal.append(row(time), |_, _| true);
     }
     let whole = fs::read(spool.path().join("journal/samples-7-0000000001.rows")).unwrap();
     let record = (whole.len() - HEADER_BYTES) / 3;

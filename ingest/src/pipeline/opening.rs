@@ -12,7 +12,7 @@ use shardlake_schema::{BatchId, Name, Row};
 use super::Lane;
 use crate::{
     account::DropReason,
-    batch,
+    batch::{self, Frozen},
     config::{self, Config},
     journal::{self, Journal, Left},
     spool::{Disk, Sent, SpoolError, Stored},
@@ -66,8 +66,11 @@ impl<'a> Opening<'a> {
     /// Makes batches of what is left of a journal, the very ones that its own process made or would have made; those in
     /// `known` are in the spool already.
     fn seal<R: Row>(&self, lane: &Lane<R>, known: &BTreeSet<(u64, u64)>, left: &Left) {
-        let (rows, damaged) = left.rows::<R>();
         let sealed = Arc::new(left.sealed());
+        let (rows, damaged) = sealed.rows().unwrap_or_else(|error| {
+            tracing::error!(file = left.name, %error, "a journal cannot be read");
+            (Vec::<R>::new(), true)
+        });
         for (batch, rows) in (left.first_batch..).zip(batch::by_partition(rows)) {
             if known.contains(&(left.boot, batch)) {
                 continue;
@@ -76,7 +79,11 @@ impl<'a> Opening<'a> {
             book.recovered.fetch_add(rows.len() as u64, Relaxed);
             book.batched.fetch_add(rows.len() as u64, Relaxed);
             match batch::freeze(&rows, BatchId { cluster: self.cluster.clone(), boot: left.boot, batch }) {
-                Ok(batch) => lane.spool.push_journalled(batch, Arc::clone(&sealed), Some(Sent::PERHAPS)),
+                Ok(batch) => {
+                    // It was sealed later than that, if at all; what counts is how long its rows have been waiting.
+                    let batch = Frozen { sealed_at: batch.last_time, ..batch };
+                    lane.spool.push_journalled(batch, Arc::clone(&sealed), Some(Sent::PERHAPS));
+                }
                 Err(error) => {
                     tracing::error!(table = %R::TABLE, %error, "rows of an earlier process cannot be encoded, they are dropped");
                     book.give_up_batched(rows.len() as u64, DropReason::Encoding);

@@ -61,6 +61,10 @@ struct Stored {
     /// Ids of rows that were stored once more.
     twice: Vec<u64>,
     batches: BTreeMap<request::Key, Counted>,
+    /// Batches with a token whose rows are not there.
+    holes: BTreeSet<request::Key>,
+    /// Of these, those whose last sending the writer may have forgotten.
+    forgotten: BTreeSet<request::Key>,
     /// Inserts that have arrived and not ended, with the step they are at.
     under_way: BTreeMap<u64, (Rc<Insert>, Step)>,
     inserts: u64,
@@ -104,6 +108,7 @@ impl Clickhouse {
             let hole = self.chance.borrow_mut().random_bool(HOLE);
             if hole && step == Step::Raw && stored.tokens.insert(insert.token.clone()) {
                 count("tokens without their rows");
+                stored.holes.insert(insert.key.clone());
             }
             note(format!("killed during {} {}", insert.token, hole));
         }
@@ -229,6 +234,14 @@ impl Clickhouse {
         batch.is_some_and(|batch| batch.raw == batch.rollup)
     }
 
+    /// The writer's machine lost its power: the note of when a batch was sent last may be gone. If its token has no rows, the
+    /// next attempt may use it once more and have the rollup count the batch, before a fresh one does so again.
+    pub(super) fn writer_forgets(&self) {
+        let mut stored = self.stored.borrow_mut();
+        let mut holes = stored.holes.clone();
+        stored.forgotten.append(&mut holes);
+    }
+
     /// Rows that are stored more than once.
     pub(super) fn twice(&self) -> Vec<u64> {
         self.stored.borrow().twice.clone()
@@ -238,11 +251,14 @@ impl Clickhouse {
     /// with its process before it had landed as a whole, and was never promised, is nobody's to complete.
     pub(super) fn mismatches(&self, promised: &BTreeSet<u64>) -> Vec<(request::Key, u64, u64)> {
         let stored = self.stored.borrow();
-        let is_wrong = |batch: &Counted| {
+        let is_wrong = |key: &request::Key, batch: &Counted| {
+            if stored.forgotten.contains(key) && batch.raw == batch.rows {
+                return false;
+            }
             let is_promised = batch.ids.iter().any(|id| promised.contains(id));
             batch.raw != batch.rollup && (is_promised || batch.raw.max(batch.rollup) > batch.rows)
         };
-        let wrong = stored.batches.iter().filter(|(_, batch)| is_wrong(batch));
+        let wrong = stored.batches.iter().filter(|(key, batch)| is_wrong(key, batch));
         wrong.map(|(key, batch)| (key.clone(), batch.raw, batch.rollup)).collect()
     }
 }

@@ -53,8 +53,6 @@ enum Operation {
     Write,
     /// A rename, a sync, a cut: needs none.
     Other,
-    /// Fails only if the process is dead: a file that stays although it was removed is not simulated.
-    Remove,
 }
 
 impl Disk {
@@ -163,7 +161,7 @@ pub(crate) fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result
 
 pub(crate) fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
-    all_or_nothing(Operation::Remove, || {
+    all_or_nothing(Operation::Other, || {
         fs::remove_file(path)?;
         inside(|inside| inside.disk.synced.remove(path));
         Ok(())

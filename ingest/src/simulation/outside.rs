@@ -31,6 +31,7 @@ thread_local! {
 pub(super) struct Inside {
     chance: StdRng,
     pub(super) disk: Disk,
+    pub(super) machine_started: TimeMs,
     /// Faults so far, by kind.
     pub(super) kinds: BTreeMap<&'static str, u64>,
     /// What happened since the last step.
@@ -49,7 +50,7 @@ impl Drop for Stay {
 pub(super) fn enter(seed: u64) -> Stay {
     let chance = StdRng::seed_from_u64(seed);
     let disk = Disk::new(StdRng::seed_from_u64(seed ^ 1 << 63));
-    INSIDE.set(Some(Inside { chance, disk, kinds: BTreeMap::new(), events: Vec::new() }));
+    INSIDE.set(Some(Inside { chance, disk, machine_started: TimeMs(0), kinds: BTreeMap::new(), events: Vec::new() }));
     Stay
 }
 
@@ -77,6 +78,10 @@ pub(super) fn is_dead() -> bool {
 pub(crate) fn now() -> TimeMs {
     let simulated = turmoil::since_epoch().and_then(|time| i64::try_from(time.as_millis()).ok());
     simulated.map_or_else(TimeMs::now, TimeMs)
+}
+
+pub(crate) fn machine_started() -> TimeMs {
+    inside(|inside| inside.machine_started).unwrap_or(TimeMs(0))
 }
 
 pub(crate) fn random<T: SampleUniform, R: SampleRange<T>>(range: R) -> T {

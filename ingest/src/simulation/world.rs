@@ -9,6 +9,7 @@ use std::{
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use shardlake_schema::TimeMs;
 use tempfile::TempDir;
 use turmoil::{Builder, Sim};
 
@@ -212,13 +213,16 @@ impl World {
             self.wrong("a part of the killed process lives on");
         }
         self.cluster.ended();
+        let now = TimeMs(i64::try_from(self.sim.since_epoch().as_millis()).unwrap_or(i64::MAX));
         inside(|inside| {
             (inside.disk.dead, inside.disk.killed_in) = (false, None);
             if power {
                 inside.disk.lose_power();
+                inside.machine_started = now;
             }
         });
         if power {
+            self.clickhouse.writer_forgets();
             self.cluster.promised.borrow_mut().retain(|id| self.clickhouse.has_all_of(*id));
         }
     }

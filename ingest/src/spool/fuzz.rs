@@ -97,7 +97,7 @@ impl Files {
         for time in 0..4 {
             let labels = Labels::default();
             let row = Sample { time: TimeMs(time), name: "up".into(), kind: "gauge".into(), labels, value: 1.0 };
-            journal.append(row, |_| {});
+            journal.append(row, |_, _| true);
         }
         let journal = journal::read(&spool.path().join("journal/samples-1-0000000001.rows")).unwrap();
         Self { segment, ledger, journal }

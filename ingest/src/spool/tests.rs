@@ -277,8 +277,8 @@ async fn a_batch_that_cannot_be_read_back_is_counted_and_the_next_one_goes() {
 fn journalled(directory: &Path, fixture: &Fixture) -> PathBuf {
     let journal = journal::Journal::new::<Sample>(directory, 7, Arc::default()).unwrap();
     let (name, kind, labels) = ("up".into(), "gauge".into(), Labels::default());
-    journal.append(Sample { time: TimeMs(1), name, kind, labels, value: 1.0 }, |_| {});
-    let sealed = Arc::new(journal.close_file(|| 2).0);
+    journal.append(Sample { time: TimeMs(1), name, kind, labels, value: 1.0 }, |_, _| true);
+    let sealed = Arc::new(journal.close_file(|| ()).sealed);
     for sequence in [1, 2] {
         fixture.book.observed.fetch_add(10, Relaxed);
         fixture.book.batched.fetch_add(10, Relaxed);
