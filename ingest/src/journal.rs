@@ -174,6 +174,10 @@ impl Journal {
     pub(crate) fn close_file(&self, drain: impl FnOnce()) -> Closed {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         drain();
+        // What is left of a row that was not taken would be one more row of the file.
+        if let Some(file) = state.file.as_ref().filter(|_| !state.missed_partitions.is_empty()) {
+            let _ = file.set_len(state.bytes); // usually it is torn, and this is for the rest
+        }
         let first_batch = state.next_batch;
         let first_missed_batch = first_batch + state.partitions.len() as u64;
         state.next_batch = first_missed_batch + state.missed_partitions.len() as u64;

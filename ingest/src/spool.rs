@@ -243,11 +243,12 @@ impl Spool {
         let Some(held) = batches.waiting.front_mut() else { return Ok(()) };
         let known = held.sent.unwrap_or(Sent::PERHAPS);
         let known = (sent.attempt, sent.pieces_log2) == (known.attempt, known.pieces_log2);
-        if let (Some(disk), Some(on_disk)) = (&self.disk, held.on_disk)
-            && let Err(error) = disk.sent(on_disk.place, sent)
-            && !known
-        {
-            return Err(error);
+        match (&self.disk, held.on_disk) {
+            (Some(disk), Some(on_disk)) if known => {
+                let _ = disk.sent(on_disk.place, sent); // the ledger is written anew as soon as the disk allows
+            }
+            (Some(disk), Some(on_disk)) => disk.sent_anew(on_disk.place, sent)?,
+            _ => {}
         }
         held.sent = Some(sent);
         Ok(())

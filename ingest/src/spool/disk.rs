@@ -228,6 +228,13 @@ impl Disk {
         self.lock().ledger.decide(place, Decision::Sent(sent))
     }
 
+    /// The same for a token that was not used before: not even a power loss may make it a fresh one again.
+    pub(crate) fn sent_anew(&self, place: Place, sent: Sent) -> io::Result<()> {
+        let mut state = self.lock();
+        state.ledger.decide(place, Decision::Sent(sent))?;
+        state.ledger.sync()
+    }
+
     /// The batch is settled; its segment goes if it was the last one there.
     pub(crate) fn settle(&self, place: Place) -> io::Result<()> {
         let mut state = self.lock();

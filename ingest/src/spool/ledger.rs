@@ -98,6 +98,11 @@ impl Ledger {
         Ok(Self { directory, file, bytes, rewrite_at_bytes, worth_bytes, decisions: by_segment })
     }
 
+    /// Waits until what is noted survives a power loss.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
     /// Notes a decision. After an error a sending is not noted; a settled batch is as soon as the disk allows.
     pub(super) fn decide(&mut self, place: Place, decision: Decision) -> io::Result<()> {
         let noted = self.append(place, decision);
