@@ -10,7 +10,7 @@ use std::{
     io::{self, ErrorKind, Read, Write},
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::fs::FileExt,
+        unix::fs::{FileExt, MetadataExt as _},
     },
     path::{Path, PathBuf},
 };
@@ -27,7 +27,13 @@ pub(super) struct Disk {
     pub(super) killed_in: Option<u32>,
     pub(super) dead: bool,
     /// What a power loss leaves of each file at least, in bytes.
-    synced: BTreeMap<PathBuf, u64>,
+    synced: BTreeMap<PathBuf, Synced>,
+}
+
+struct Synced {
+    /// A file that was renamed while it was open is still the same.
+    inode: u64,
+    bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,7 +93,7 @@ impl Disk {
 
     /// Cuts the end off every file, somewhere behind its last sync, or leaves zeros there.
     pub(super) fn lose_power(&mut self) {
-        for (path, synced) in &mut self.synced {
+        for (path, Synced { bytes: synced, .. }) in &mut self.synced {
             let Ok(file) = fs::OpenOptions::new().write(true).open(path) else { continue };
             let length = file.metadata().map_or(0, |metadata| metadata.len());
             if length > *synced {
@@ -139,8 +145,12 @@ fn write_part(bytes: &[u8], write: impl FnOnce(&[u8]) -> io::Result<()>) -> io::
     fate.error.map_or(Ok(()), Err)
 }
 
-fn note_synced(path: &Path, bytes: u64) {
-    inside(|inside| inside.disk.synced.insert(path.to_owned(), bytes));
+/// A file has just been made, or made empty: a power loss may leave nothing of it.
+fn note_new(path: &Path) {
+    inside(|inside| {
+        let Ok(metadata) = fs::metadata(path) else { return };
+        inside.disk.synced.insert(path.to_owned(), Synced { inode: metadata.ino(), bytes: 0 });
+    });
 }
 
 pub(crate) fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
@@ -152,8 +162,9 @@ pub(crate) fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result
     all_or_nothing(Operation::Other, || {
         fs::rename(from, to)?;
         inside(|inside| {
-            let synced = inside.disk.synced.remove(from).unwrap_or(0);
-            inside.disk.synced.insert(to.to_owned(), synced);
+            if let Some(synced) = inside.disk.synced.remove(from) {
+                inside.disk.synced.insert(to.to_owned(), synced);
+            }
         });
         Ok(())
     })
@@ -169,42 +180,46 @@ pub(crate) fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
 }
 
 pub(crate) fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
-    note_synced(to.as_ref(), 0);
-    all_or_nothing(Operation::Write, || fs::copy(from, to))
+    let copied = all_or_nothing(Operation::Write, || fs::copy(from, &to));
+    note_new(to.as_ref());
+    copied
 }
 
 pub(crate) fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-    note_synced(path.as_ref(), 0);
-    write_part(bytes.as_ref(), |bytes| fs::write(path, bytes))
+    let written = write_part(bytes.as_ref(), |bytes| fs::write(&path, bytes));
+    note_new(path.as_ref());
+    written
 }
 
 #[derive(Debug)]
-pub(crate) struct File {
-    file: fs::File,
-    path: PathBuf,
-}
+pub(crate) struct File(fs::File);
 
 impl File {
     pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        let path = path.as_ref().to_owned();
-        Ok(Self { file: fs::File::open(&path)?, path })
+        Ok(Self(fs::File::open(path)?))
     }
 
     pub(crate) fn metadata(&self) -> io::Result<fs::Metadata> {
-        self.file.metadata()
+        self.0.metadata()
     }
 
     pub(crate) fn set_len(&self, bytes: u64) -> io::Result<()> {
-        all_or_nothing(Operation::Other, || self.file.set_len(bytes))
+        all_or_nothing(Operation::Other, || self.0.set_len(bytes))
     }
 
     /// Notes only, in a simulation, that there is nothing to lose any more: waiting for a real disk takes milliseconds.
     pub(crate) fn sync_data(&self) -> io::Result<()> {
         all_or_nothing(Operation::Other, || {
             if inside(|_| ()).is_none() {
-                return self.file.sync_data();
+                return self.0.sync_data();
             }
-            note_synced(&self.path, self.file.metadata()?.len());
+            let metadata = self.0.metadata()?;
+            inside(|inside| {
+                let mut known = inside.disk.synced.values_mut();
+                if let Some(synced) = known.find(|synced| synced.inode == metadata.ino()) {
+                    synced.bytes = metadata.len();
+                }
+            });
             Ok(())
         })
     }
@@ -212,33 +227,33 @@ impl File {
 
 impl Read for File {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.file.read(into)
+        self.0.read(into)
     }
 }
 
 impl Write for File {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        write_part(bytes, |bytes| self.file.write_all(bytes)).map(|()| bytes.len())
+        write_part(bytes, |bytes| self.0.write_all(bytes)).map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.0.flush()
     }
 }
 
 impl FileExt for File {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(into, offset)
+        self.0.read_at(into, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        write_part(bytes, |bytes| self.file.write_all_at(bytes, offset)).map(|()| bytes.len())
+        write_part(bytes, |bytes| self.0.write_all_at(bytes, offset)).map(|()| bytes.len())
     }
 }
 
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.0.as_fd()
     }
 }
 
@@ -278,13 +293,13 @@ impl OpenOptions {
     }
 
     pub(crate) fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        let path = path.as_ref().to_owned();
+        let path = path.as_ref();
         let is_new = self.truncates || self.creates && !path.exists();
         let operation = if is_new { Operation::Write } else { Operation::Other };
-        let file = all_or_nothing(operation, || self.options.open(&path))?;
+        let file = all_or_nothing(operation, || self.options.open(path))?;
         if is_new {
-            note_synced(&path, 0);
+            note_new(path);
         }
-        Ok(File { file, path })
+        Ok(File(file))
     }
 }
