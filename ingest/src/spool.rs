@@ -38,7 +38,9 @@ use tokio::sync::Notify;
 pub use self::disk::SpoolError;
 pub(crate) use self::{disk::Disk, ledger::Sent, recovery::Stored};
 use self::{
+    disk::WriteError,
     held::{Batches, Held, OnDisk},
+    ledger::Place,
     segment::Head,
 };
 use crate::{
@@ -133,8 +135,12 @@ impl Spool {
 
     /// Writes a batch to disk unless it is there. A disk that does not take it leaves it in memory.
     fn save(&self, held: &mut Held) {
+        self.save_by(held, Disk::write);
+    }
+
+    fn save_by(&self, held: &mut Held, write: impl FnOnce(&Disk, &Head, &[u8]) -> Result<(Place, usize), WriteError>) {
         let Some(disk) = self.disk.as_ref().filter(|_| held.on_disk.is_none()) else { return };
-        let saved = disk.write(&head_of(&held.batch), &held.batch.body);
+        let saved = write(disk, &head_of(&held.batch), &held.batch.body);
         let saved = saved.map(|(place, length)| OnDisk { place, length });
         match saved {
             Ok(on_disk) => {
@@ -243,6 +249,13 @@ impl Spool {
         let Some(held) = batches.waiting.front_mut() else { return Ok(()) };
         let known = held.sent.unwrap_or(Sent::PERHAPS);
         let known = (sent.attempt, sent.pieces_log2) == (known.attempt, known.pieces_log2);
+        if !known && held.journal.is_some() {
+            // The journal alone could not say that the token is a new one.
+            self.save_by(held, Disk::write_beyond_limits);
+            if held.on_disk.is_none() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+        }
         match (&self.disk, held.on_disk) {
             (Some(disk), Some(on_disk)) if known => {
                 let _ = disk.sent(on_disk.place, sent); // the ledger is written anew as soon as the disk allows

@@ -222,7 +222,7 @@ impl World {
             }
         });
         if power {
-            self.clickhouse.writer_forgets();
+            self.clickhouse.note_power_loss();
             self.cluster.promised.borrow_mut().retain(|id| self.clickhouse.has_all_of(*id));
         }
     }

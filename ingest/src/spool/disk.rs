@@ -164,9 +164,14 @@ impl Disk {
     ///
     /// Returns its place and the length of its record.
     pub(crate) fn write(&self, head: &Head, body: &[u8]) -> Result<(Place, usize), WriteError> {
+        self.check_room((segment::record_head(head, body).len() + body.len()) as u64)?;
+        self.write_beyond_limits(head, body)
+    }
+
+    /// The same past the budget, and into the space that is left to others: for the one batch that cannot go on otherwise.
+    pub(crate) fn write_beyond_limits(&self, head: &Head, body: &[u8]) -> Result<(Place, usize), WriteError> {
         let record_head = segment::record_head(head, body);
         let length = (record_head.len() + body.len()) as u64;
-        self.check_room(length)?;
         let mut state = self.lock();
         let id = self.open_segment(&mut state).map_err(write_error)?;
         let offset = state.segments.get(&id).map_or(0, |segment| segment.bytes);
@@ -206,8 +211,8 @@ impl Disk {
         }
         let id = state.next_segment;
         let path = segment_path(&self.directory, id);
+        state.next_segment += 1; // a failure may leave a file under the name
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        state.next_segment += 1;
         if let Err(error) = file.write_all_at(&segment::header(), 0) {
             let _ = fs::remove_file(&path); // on a full disk every batch would leave an empty file
             return Err(error);
