@@ -7,7 +7,17 @@ const { readFileSync, writeFileSync } = require("node:fs");
 const { cpus, release } = require("node:os");
 const { join } = require("node:path");
 
-const faults = readFileSync(process.argv[2], "utf8").trim().split("\n").map((line) => JSON.parse(line));
+const lines = readFileSync(process.argv[2], "utf8").trim().split("\n").map((line) => JSON.parse(line));
+// What ran in parts side by side is one fault.
+const faults = [...new Set(lines.map((line) => line.fault))].map((fault) => {
+  const parts = lines.filter((line) => line.fault === fault);
+  const sum = (name) => parts.reduce((total, part) => total + part[name], 0);
+  const kinds = {};
+  for (const part of parts) for (const [kind, count] of Object.entries(part.kinds ?? {})) kinds[kind] = (kinds[kind] ?? 0) + count;
+  const sums = Object.fromEntries(["count", "lost", "twice", "rollup_mismatches", "crashes", "hangs"].map((name) => [name, sum(name)]));
+  const seconds = Math.max(...parts.map((part) => part.seconds));
+  return { ...parts[0], ...sums, kinds, seed: parts.map((part) => part.seed).join(" "), seconds, passed: parts.every((part) => part.passed) };
+});
 const commit = execSync("git describe --always --dirty --abbrev=10", { cwd: __dirname, encoding: "utf8" }).trim();
 const machine = `${cpus().length} cores (${cpus()[0].model}), Linux ${release()}`;
 const date = new Date().toISOString().slice(0, 10);
