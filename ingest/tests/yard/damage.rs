@@ -49,6 +49,14 @@ impl Damage {
         Damage::MissingJournal,
     ];
 
+    /// Whether there is something to damage: a kill may come just when all rows of a table are in segments, or none.
+    pub fn is_possible(self, spool: &Path) -> bool {
+        match self {
+            Damage::DamagedJournal | Damage::MissingJournal => !journals(spool).is_empty(),
+            _ => !segments(spool).is_empty(),
+        }
+    }
+
     /// The name for the record.
     pub fn kind(self) -> &'static str {
         match self {

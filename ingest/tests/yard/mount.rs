@@ -95,9 +95,12 @@ impl Small {
     /// Read-only for whoever opens, makes, removes or renames a file from now on. The kernel makes no file system
     /// read-only as a whole while somebody writes to it, so files that are open stay writable.
     pub fn cover_read_only(&self) {
-        let at = self.at.to_str().unwrap();
-        run("mount", &["--bind", at], &self.at);
-        run("mount", &["-o", "remount,bind,ro"], &self.at);
+        // Made elsewhere and then put over it: nobody opens a file through it before it is read-only.
+        let aside = self.at.with_extension("read-only");
+        fs::create_dir(&aside).unwrap();
+        run("mount", &["--bind", self.at.to_str().unwrap()], &aside);
+        run("mount", &["-o", "remount,bind,ro"], &aside);
+        run("mount", &["--move", aside.to_str().unwrap()], &self.at);
     }
 
     /// Ends [`Self::cover_read_only`].
