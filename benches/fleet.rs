@@ -1,9 +1,9 @@
-//! What a fleet costs the server: the same traffic over 1, 10 and 100 clusters, or as many as are asked for.
+//! What a fleet costs the server: the same traffic over 1, 10, 100 and 1,000 clusters, or as many as are asked for.
 //!
-//! Each cluster is a recorder with one shard, on the real twilight client; the writers live in a few child processes of
-//! this program. One simulated Discord feeds them all, one real engine takes what they send. After every table's first
+//! Each cluster is a recorder with its lanes, its thread and its connections; they live in a few child processes of this
+//! program, which record interactions and nothing else. One real engine takes what they send. After every table's first
 //! batch a window is measured, in the server's own words: what landed in it, how old its rows were by then, which parts it
-//! made. At the end the whole fleet drains at once, and what landed is compared with what Discord sent.
+//! made. At the end the whole fleet drains at once, and what was recorded is compared with what is stored.
 //!
 //! A round is `clusters` or `clusters@age_ms`: `make bench BENCH="--bench fleet -- 100 100@5000"`.
 
@@ -19,17 +19,22 @@ use std::{
 use clickhouse::{Client, Row, RowOwned, RowRead};
 use serde::{Deserialize, Serialize};
 use shardlake_embedded::{Clickhouse, Options, User};
-use shardlake_ingest::{Config, Interactions, Recorder, Shards};
-use shardlake_schema::migrate;
-use shardlake_simulator::{Mix, Profile, Scenario, Simulator, Traffic};
-use tokio::{task::JoinSet, time::sleep};
-use twilight_gateway::{
-    CloseFrame, ConfigBuilder, Event, EventTypeFlags, Intents, Shard, ShardId, StreamExt as _, queue::InMemoryQueue,
+use shardlake_ingest::{Config, Recorder, Shards};
+use shardlake_schema::{Table, migrate};
+use tokio::{
+    task::JoinSet,
+    time::{interval, sleep},
 };
+use twilight_model::application::interaction::Interaction;
 
 /// Of the whole fleet, whatever its size.
-const INTERACTIONS_PER_S: f64 = 2_000.0;
-const WINDOW: Duration = Duration::from_secs(20);
+const INTERACTIONS_PER_S: u64 = 2_000;
+/// Of the window, unless a batch gets older than that.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(20);
+/// Each process records this often.
+const TICK: Duration = Duration::from_millis(20);
+/// A cluster records a few interactions per second, so it needs no longer queue; a thousand of them share this machine.
+const QUEUE_ROWS: usize = 1_024;
 /// Before the window, on top of a batch's age: connections, and the first batches on their way.
 const SETTLE: Duration = Duration::from_secs(5);
 const DRAIN: Duration = Duration::from_mins(3);
@@ -49,7 +54,7 @@ async fn main() {
     }
     let mut rounds: Vec<Round> = arguments.iter().map(|argument| Round::parse(argument)).collect();
     if rounds.is_empty() {
-        rounds = [1, 10, 100].map(|clusters| Round { clusters, age_ms: None }).into();
+        rounds = [1, 10, 100, 1_000].map(|clusters| Round { clusters, age_ms: None }).into();
     }
     println!("{}", HEADS.map(|head| format!("{head:>14}")).concat());
     for round in rounds {
@@ -95,48 +100,29 @@ impl Round {
         let client = Client::default().with_url(clickhouse.url()).with_database("shardlake");
         let client = client.with_user(admin.user).with_password(admin.password);
         migrate::apply(&client, "shardlake").await.unwrap();
-        let scenario = Scenario {
-            shards: self.clusters.into(),
-            max_concurrency: self.clusters.into(),
-            session_starts: 10_000,
-            ..Scenario::default()
-        };
-        let discord = Simulator::start(scenario).await.unwrap();
-        let fleet = Fleet::start(self, &clickhouse, &discord);
-        while discord.ledger().distinct("READY") < self.clusters.into() {
-            sleep(Duration::from_millis(50)).await;
-        }
-        let traffic = Traffic {
-            mix: Mix::Interactions,
-            events_per_second: Some(INTERACTIONS_PER_S / f64::from(self.clusters)),
-            ..Traffic::of(Profile::Normal)
-        };
-        let traffic = discord.traffic(&traffic);
+        let fleet = Fleet::start(self, &clickhouse);
 
         let age = self.config("0", 0).batch.max_age;
+        let window = age.max(SHORTEST_WINDOW);
         sleep(age + SETTLE).await;
         let engine = clickhouse.pid().to_string();
         let cpu_s = process_cpu_s(&engine);
         let from: i64 = one(&client, "SELECT toUnixTimestamp64Milli(now64(3))").await;
-        sleep(WINDOW).await;
+        sleep(window).await;
         let cpu_s = process_cpu_s(&engine) - cpu_s;
-        let server = Server::look(&client, from).await;
+        let server = Server::look(&client, from, window).await;
         let resident_mb = resident_mb(&engine);
 
-        traffic.stop().await;
-        sleep(Duration::from_secs(1)).await; // for what is between the sockets
         let started = Instant::now();
         let (observed, landed) = fleet.stop();
         let drain_s = started.elapsed().as_secs_f64();
         let (rows, distinct): (u64, u64) =
             one(&client, "SELECT count(), uniqExact(interaction_id) FROM interactions").await;
-        let sent = discord.ledger().interactions_sent();
-        let verdict = format!("{}/{}", sent - distinct, rows - distinct);
         assert_eq!(observed, landed, "a receipt does not add up to the rows that landed");
-        discord.stop().await;
+        let verdict = format!("{}/{}", observed - distinct, rows - distinct);
         clickhouse.stop().await.unwrap();
 
-        let per_s = |count: u64| as_f64(count) / WINDOW.as_secs_f64();
+        let per_s = |count: u64| as_f64(count) / window.as_secs_f64();
         [
             self.clusters.to_string(),
             format!("{:.1}", age.as_secs_f64()),
@@ -146,7 +132,7 @@ impl Round {
             format!("{:.1}", per_s(server.parts)),
             format!("{:.1}", per_s(server.merges)),
             server.active_parts.to_string(),
-            format!("{:.2}", cpu_s / WINDOW.as_secs_f64()),
+            format!("{:.2}", cpu_s / window.as_secs_f64()),
             format!("{:.1}", cpu_s / as_f64(server.rows) * 1e6),
             format!("{:.1}", server.age_p50_s),
             format!("{:.1}", server.age_p99_s),
@@ -159,7 +145,7 @@ impl Round {
     fn config(self, url: &str, cluster: u16) -> Config {
         let shards = Shards { first: cluster, count: 1, total: self.clusters };
         let mut config = Config::new(cluster.to_string(), shards, url);
-        config.interactions = Interactions::OnReceipt;
+        config.queue_rows = QUEUE_ROWS;
         if let Some(age_ms) = self.age_ms {
             config.batch.max_age = Duration::from_millis(age_ms);
         }
@@ -182,11 +168,11 @@ struct Server {
 }
 
 impl Server {
-    async fn look(client: &Client, from: i64) -> Self {
+    async fn look(client: &Client, from: i64, window: Duration) -> Self {
         client.query_raw("SYSTEM FLUSH LOGS").execute().await.unwrap();
         let window = format!(
             "BETWEEN fromUnixTimestamp64Milli({from}) AND fromUnixTimestamp64Milli({})",
-            from + i64::try_from(WINDOW.as_millis()).unwrap()
+            from + i64::try_from(window.as_millis()).unwrap()
         );
         let parts = format!("FROM system.part_log WHERE database = 'shardlake' AND event_time_microseconds {window}");
         let inserts = format!("{parts} AND event_type = 'NewPart' AND table != 'batches'");
@@ -233,15 +219,13 @@ struct Task {
     clickhouse_url: String,
     user: String,
     password: String,
-    gateway_url: String,
-    token: String,
 }
 
 /// The processes that the writers live in.
 struct Fleet(Vec<(Child, ChildStdin)>);
 
 impl Fleet {
-    fn start(round: Round, clickhouse: &Clickhouse, discord: &Simulator) -> Self {
+    fn start(round: Round, clickhouse: &Clickhouse) -> Self {
         let writer = clickhouse.credentials(User::Writer);
         let firsts = (0..round.clusters).step_by(WRITERS_PER_PROCESS.into());
         let start = |first| {
@@ -253,8 +237,6 @@ impl Fleet {
                 clickhouse_url: clickhouse.url().to_owned(),
                 user: writer.user.clone(),
                 password: writer.password.clone(),
-                gateway_url: discord.gateway_url(),
-                token: discord.token().to_owned(),
             };
             let mut child = Command::new(env::current_exe().unwrap())
                 .arg(WRITERS)
@@ -269,7 +251,7 @@ impl Fleet {
         Self(firsts.map(start).collect())
     }
 
-    /// Drains all writers at once; the rows that they observed and landed.
+    /// Drains all writers at once; the interactions that they observed and landed.
     fn stop(self) -> (u64, u64) {
         let (children, inputs): (Vec<Child>, Vec<ChildStdin>) = self.0.into_iter().unzip();
         drop(inputs); // the signal
@@ -290,25 +272,17 @@ async fn writers() {
     io::stdin().lock().read_line(&mut line).unwrap();
     let task: Task = serde_json::from_str(&line).unwrap();
     let round = Round { clusters: task.clusters, age_ms: task.age_ms };
-    // One for all: each loads the machine's root certificates.
-    let gateway = ConfigBuilder::new(task.token.clone(), Intents::all())
-        .proxy_url(task.gateway_url.clone())
-        .queue(InMemoryQueue::new(0, 1_000, Duration::from_mins(1), 1_000))
-        .build();
     let mut recorders = Vec::new();
-    let mut shards = JoinSet::new();
     for cluster in task.first..task.first + task.count {
         let mut config = round.config(&task.clickhouse_url, cluster);
         config.clickhouse.user.clone_from(&task.user);
         config.clickhouse.password = task.password.clone().into();
-        let recorder = Recorder::start(config).unwrap();
-        let id = ShardId::new(cluster.into(), task.clusters.into());
-        shards.spawn(run_shard(recorder.clone(), Shard::with_config(id, gateway.clone())));
-        recorders.push(recorder);
+        recorders.push(Recorder::start(config).unwrap());
     }
+    let recording = tokio::spawn(record(task.first, task.clusters, recorders.clone()));
     tokio::task::spawn_blocking(|| io::stdin().lock().read_to_end(&mut Vec::new()).unwrap()).await.unwrap();
+    recording.abort();
 
-    shards.shutdown().await;
     let mut draining = JoinSet::new();
     for recorder in recorders {
         draining.spawn(async move { recorder.shutdown("bench is over", DRAIN).await });
@@ -316,20 +290,36 @@ async fn writers() {
     let mut sums = (0, 0);
     for receipt in draining.join_all().await {
         assert!(receipt.holds() && receipt.dropped() == 0, "{receipt}");
-        for account in receipt.accounts {
-            sums = (sums.0 + account.observed, sums.1 + account.landed);
-        }
+        let interactions = receipt.accounts.iter().find(|account| account.table == Table::Interactions).unwrap();
+        sums = (sums.0 + interactions.observed, sums.1 + interactions.landed);
     }
     println!("{}", serde_json::to_string(&sums).unwrap());
 }
 
-async fn run_shard(recorder: Recorder, shard: Shard) {
-    let mut shard = recorder.observe(shard);
-    while let Some(event) = shard.next_event(EventTypeFlags::empty()).await {
-        if matches!(event, Ok(Event::GatewayClose(_))) {
-            shard.close(CloseFrame::NORMAL);
+/// Records this process's share of the fleet's traffic, one cluster after the other.
+async fn record(first: u16, clusters: u16, recorders: Vec<Recorder>) {
+    let here = recorders.len() as u64;
+    let share_per_s = INTERACTIONS_PER_S * here / u64::from(clusters);
+    let mut ticks = interval(TICK);
+    let started = Instant::now();
+    for id in 0_u64.. {
+        while started.elapsed().as_millis() * u128::from(share_per_s) < u128::from(id) * 1_000 {
+            ticks.tick().await;
         }
+        let recorder = &recorders[usize::try_from(id % here).unwrap()];
+        recorder.timer(&interaction((350_000_000_000 << 22) + (u64::from(first) << 32) + id)).success();
     }
+}
+
+fn interaction(id: u64) -> Interaction {
+    serde_json::from_value(serde_json::json!({
+        "id": id.to_string(), "type": 2, "token": "t", "version": 1, "application_id": "1", "attachment_size_limit": 1,
+        "authorizing_integration_owners": {}, "entitlements": [], "guild_id": (id % 9_973).to_string(), "locale": "en-GB",
+        "context": 0, "app_permissions": "0",
+        "data": { "id": "5", "name": format!("command{}", id % 40), "type": 1 },
+        "user": { "id": "9", "username": "a", "discriminator": "0", "avatar": null },
+    }))
+    .unwrap()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]

@@ -10,6 +10,11 @@
 //! - Is nothing there, and the server was started anew since the last attempt? Then nothing is under way any more, and the
 //!   token may be spent: it goes again with a fresh one.
 //! - Was a retry answered 200, and yet nothing is there? Then too.
+//! - Are the rows there, and not what the views made of them? Then the same token adds that, while the server remembers it.
+//!
+//! When a batch was sent last is noted in the spool's ledger. What cannot be known: whether a server that is back within
+//! some milliseconds of a sending was started after it, or after a sending whose note went with the power. Then the same
+//! token goes first; if it was spent without its rows, the views may count the batch twice, and the raw rows are right.
 //!
 //! What a proxy or the server calls too large goes in pieces, one after the other, each with a token of its own, so that
 //! the number of rows that are there says which pieces they are (insert/piece.rs). It is split only when nothing of it is
@@ -59,6 +64,9 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(30);
 /// Longest pause that an answer may ask for with `Retry-After`: a proxy that asks for a day has lost its mind.
 const RETRY_AFTER_LONGEST: Duration = Duration::from_mins(5);
+/// A token is used again for so long. The tables remember 10,000: 41 minutes of a fleet that keeps to its budget
+/// (`BatchLimits::for_fleet`), two minutes of one that drains at 86 inserts/s.
+const TOKENS_LAST: Duration = Duration::from_mins(2);
 /// For so long, and in such steps, it is looked whether the server was started anew: `uptime()` counts whole seconds, so
 /// only the moment at which it counts on tells a start that came this soon after an attempt.
 const LOOK_FOR: Duration = Duration::from_millis(1_200);
@@ -220,6 +228,10 @@ impl Inserter {
         loop {
             let found = self.find(batch, way).await;
             if found.rows >= piece.rows.end && found.counted >= piece.rows.end {
+                return Doubt::Landed;
+            }
+            if found.rows >= piece.rows.end && sent.elapsed() > TOKENS_LAST {
+                tracing::error!(table = %batch.table, batch = batch.id.batch, "a batch is there, but views have not counted it");
                 return Doubt::Landed;
             }
             if found.rows > piece.rows.start {

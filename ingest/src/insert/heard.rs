@@ -6,7 +6,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -15,7 +15,7 @@ use hyper::{
     Uri,
     rt::{Read, ReadBufCursor, Write},
 };
-use hyper_rustls::{HttpsConnectorBuilder, builderstates::WantsSchemes};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{
         Client,
@@ -72,24 +72,29 @@ pub(crate) fn client(heard: &Arc<Heard>) -> clickhouse::Client {
     let mut tcp = HttpConnector::new();
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.enforce_http(false);
-    let inner = tls().https_or_http().enable_http1().wrap_connector(tcp);
+    let tls = TLS.get_or_init(tls).clone();
+    let inner = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
     let connector = Listening::to(inner, heard);
     let http = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
     clickhouse::Client::with_http_client(http)
 }
 
-fn tls() -> HttpsConnectorBuilder<WantsSchemes> {
+/// One for all clients of the process: it holds every root certificate of the machine.
+static TLS: OnceLock<ClientConfig> = OnceLock::new();
+
+fn tls() -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let with_roots = HttpsConnectorBuilder::new().with_provider_and_native_roots(Arc::clone(&provider));
-    with_roots.unwrap_or_else(|error| {
-        // A container without certificates can still speak plain HTTP.
-        tracing::warn!(%error, "this machine has no root certificates, an https address of ClickHouse will be refused");
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring knows the versions that are on by default");
-        let nobody = RootCertStore::empty();
-        HttpsConnectorBuilder::new().with_tls_config(config.with_root_certificates(nobody).with_no_client_auth())
-    })
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring knows the versions that are on by default");
+    match config.clone().with_native_roots() {
+        Ok(config) => config.with_no_client_auth(),
+        Err(error) => {
+            // A container without certificates can still speak plain HTTP.
+            tracing::warn!(%error, "this machine has no root certificates, an https address of ClickHouse will be refused");
+            config.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+        }
+    }
 }
 
 /// Makes connections that are listened to.
