@@ -6,11 +6,11 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints its result, and may panic")]
 
-use std::{hint::black_box, thread, time::Duration};
+use std::{hint::black_box, path::Path, thread, time::Duration};
 
 use futures_util::Stream;
 use rustix::time::{ClockId, clock_gettime};
-use shardlake_ingest::{Config, Interactions, Recorder, Shards};
+use shardlake_ingest::{Config, Interactions, Journal, Recorder, Shards};
 use shardlake_simulator::{Mix, Profile, Scenario, Simulator, Traffic};
 use tokio::runtime::{self, Runtime};
 use twilight_gateway::{
@@ -23,22 +23,26 @@ const ROUNDS: usize = 5;
 
 fn main() {
     let _ = rustls::crypto::ring::default_provider().install_default(); // an error means that there is one already
-    println!("{:<16}{:>12}{:>16}{:>14}{:>12}", "traffic", "bytes/event", "bare µs/event", "observed", "difference");
-    let mixes =
-        [("typical", Mix::Typical), ("no interactions", Mix::NoInteractions), ("interactions", Mix::Interactions)];
-    for (name, mix) in mixes {
+    println!("{:<18}{:>12}{:>16}{:>14}{:>12}", "traffic", "bytes/event", "bare µs/event", "observed", "difference");
+    let rows = [
+        ("typical", Mix::Typical, Journal::Off),
+        ("no interactions", Mix::NoInteractions, Journal::Off),
+        ("interactions", Mix::Interactions, Journal::Off),
+        ("the same, always", Mix::Interactions, Journal::Always),
+    ];
+    for (name, mix, journal) in rows {
         let mut bare = Vec::new();
         let mut observed = Vec::new();
         let mut bytes = 0.0;
         for _ in 0..ROUNDS {
-            bare.push(run(mix, false).0);
-            let (cost, size) = run(mix, true);
+            bare.push(run(mix, None).0);
+            let (cost, size) = run(mix, Some(journal));
             observed.push(cost);
             bytes = size;
         }
         let difference = median(bare.iter().zip(&observed).map(|(bare, observed)| observed - bare).collect());
         let (bare, observed) = (median(bare), median(observed));
-        println!("{name:<16}{bytes:>12.0}{bare:>16.3}{observed:>14.3}{difference:>12.3}");
+        println!("{name:<18}{bytes:>12.0}{bare:>16.3}{observed:>14.3}{difference:>12.3}");
     }
 }
 
@@ -48,11 +52,12 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// CPU of the bot's thread per event, µs, and the mean size of an event.
-fn run(mix: Mix, observe: bool) -> (f64, f64) {
+fn run(mix: Mix, observed: Option<Journal>) -> (f64, f64) {
     let others = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let scenario = Scenario { shards: 1, guilds: 100, replay_limit: 1_000, ..Scenario::default() };
     let discord = others.block_on(Simulator::start(scenario)).unwrap();
-    let recorder = recorder(&others);
+    let spool = tempfile::tempdir().unwrap();
+    let recorder = recorder(&others, spool.path(), observed.unwrap_or_default());
     let (token, url) = (discord.token().to_owned(), discord.gateway_url());
 
     let bot = thread::spawn(move || {
@@ -61,7 +66,7 @@ fn run(mix: Mix, observe: bool) -> (f64, f64) {
             let queue = InMemoryQueue::new(0, 1_000, Duration::from_mins(1), 1_000);
             let config = ConfigBuilder::new(token, Intents::all()).proxy_url(url).queue(queue).build();
             let shard = Shard::with_config(ShardId::ONE, config);
-            if observe { read(recorder.observe(shard)).await } else { read(shard).await }
+            if observed.is_some() { read(recorder.observe(shard)).await } else { read(shard).await }
         })
     });
     let traffic = Traffic { mix, ..Traffic::of(Profile::Stress).unpaced() };
@@ -76,11 +81,12 @@ fn run(mix: Mix, observe: bool) -> (f64, f64) {
 }
 
 /// A recorder whose ClickHouse is away: what is measured ends at the queue.
-fn recorder(others: &Runtime) -> Recorder {
+fn recorder(others: &Runtime, spool: &Path, journal: Journal) -> Recorder {
     let _inside = others.enter();
     let mut config = Config::new("0", Shards { first: 0, count: 1, total: 1 }, "http://127.0.0.1:9");
     config.interactions = Interactions::OnReceipt;
     config.user_key = Some("key".into());
+    (config.spool.directory, config.spool.journal) = (Some(spool.to_owned()), journal);
     Recorder::start(config).unwrap()
 }
 
