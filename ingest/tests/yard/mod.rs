@@ -197,10 +197,18 @@ impl Yard {
         Compared { said: said.len() as u64, missing, twice }
     }
 
-    /// Lets a last process land what is left, and compares what was promised with what is there.
+    /// Lets last processes land what is left, as long as each of them leaves less than the one before, and compares what
+    /// was promised with what is there.
     pub async fn settle(mut self, pace: Pace) {
-        let last = self.record(self.port, pace);
-        self.end(last).await;
+        let mut left = u64::MAX;
+        loop {
+            let last = self.record(self.port, pace);
+            let spooled = spooled(&self.end(last).await);
+            if spooled == 0 || spooled >= left {
+                break;
+            }
+            left = spooled;
+        }
 
         let Compared { said, missing, twice } = self.compare().await;
         let mismatches = rollup_mismatches(&self.admin()).await;
@@ -218,6 +226,12 @@ impl Yard {
     pub async fn close(mut self) {
         timeout(PATIENCE, self.clickhouse.take().unwrap().stop()).await.unwrap().unwrap();
     }
+}
+
+/// Rows that a receipt says are still in the spool: its fifth column.
+fn spooled(receipt: &str) -> u64 {
+    let columns = |line: &str| line.split_whitespace().nth(4).and_then(|rows| rows.parse::<u64>().ok());
+    receipt.lines().filter_map(columns).sum()
 }
 
 /// What was promised beside what is stored.
