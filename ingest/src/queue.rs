@@ -1,5 +1,7 @@
 //! Between the bot and the lane: a bounded, lock-free queue per table. Pushing costs a few atomic operations, never
-//! waits and never allocates. When it is full somebody gives way, and is counted.
+//! waits and never allocates. When it is full somebody gives way, and is counted. With a journal nobody has to: a row that
+//! finds no room is in the journal's file, and is read back when that is sealed; only what a failing disk does not take is
+//! kept in memory beside the queue, up to the same number of rows.
 
 use std::{
     collections::VecDeque,
