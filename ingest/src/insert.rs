@@ -65,8 +65,8 @@ const BACKOFF_LONGEST: Duration = Duration::from_secs(30);
 /// Longest pause that an answer may ask for with `Retry-After`: a proxy that asks for a day has lost its mind.
 const RETRY_AFTER_LONGEST: Duration = Duration::from_mins(5);
 /// A token is used again for so long. The tables remember 10,000: 41 minutes of a fleet that keeps to its budget
-/// (`BatchLimits::for_fleet`), two minutes of one that drains at 86 inserts/s.
-const TOKENS_LAST: Duration = Duration::from_mins(2);
+/// (`BatchLimits::for_fleet`). One that drains after an outage takes less, which is why this is no longer.
+const TOKENS_LAST: Duration = Duration::from_mins(30);
 /// For so long, and in such steps, it is looked whether the server was started anew: `uptime()` counts whole seconds, so
 /// only the moment at which it counts on tells a start that came this soon after an attempt.
 const LOOK_FOR: Duration = Duration::from_millis(1_200);
