@@ -220,9 +220,10 @@ impl<R: Row> Batcher<R> {
                 return;
             }
             seal_now = tokio::select! {
-                () = sleep(LOOK_EVERY) => false,
-                () = self.queue.woken.notified() => false,
+                biased; // what is due is sealed, whatever else is ready
                 _ = dues.tick() => true,
+                () = self.queue.woken.notified() => false,
+                () = sleep(LOOK_EVERY) => false,
             };
         }
     }
