@@ -34,7 +34,6 @@ demo: engine build ## Runs the whole line on this machine: make demo DEMO="--for
 test: engine prometheus systemd lint ## Runs everything that CI runs
 	cargo build --workspace
 	cargo test --workspace --no-fail-fast
-	cargo test --package shardlake-ingest --lib -- --ignored a_seed_decides_everything
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 # What its tests measured becomes a table, also if one of them fails. Shorter: make torture KILLS=20 FAULTS=20 OUTAGE_S=60
