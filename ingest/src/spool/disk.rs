@@ -164,19 +164,23 @@ impl Disk {
     ///
     /// Returns its place and the length of its record.
     pub(crate) fn write(&self, head: &Head, body: &[u8]) -> Result<(Place, usize), WriteError> {
-        self.check_room((segment::record_head(head, body).len() + body.len()) as u64)?;
-        self.write_beyond_limits(head, body)
+        let record_head = segment::record_head(head, body);
+        self.check_room((record_head.len() + body.len()) as u64)?;
+        self.append(&record_head, body)
     }
 
     /// The same past the budget, and into the space that is left to others: for the one batch that cannot go on otherwise.
     pub(crate) fn write_beyond_limits(&self, head: &Head, body: &[u8]) -> Result<(Place, usize), WriteError> {
-        let record_head = segment::record_head(head, body);
+        self.append(&segment::record_head(head, body), body)
+    }
+
+    fn append(&self, record_head: &[u8], body: &[u8]) -> Result<(Place, usize), WriteError> {
         let length = (record_head.len() + body.len()) as u64;
         let mut state = self.lock();
         let id = self.open_segment(&mut state).map_err(write_error)?;
         let offset = state.segments.get(&id).map_or(0, |segment| segment.bytes);
         let Some(open) = &state.open else { return Err(WriteError::Failed(ErrorKind::NotFound.into())) };
-        let written = open.file.write_all_at(&record_head, offset);
+        let written = open.file.write_all_at(record_head, offset);
         let written = written.and_then(|()| open.file.write_all_at(body, offset + record_head.len() as u64));
         if let Err(error) = written {
             // The record is torn. Cut it off; if even that fails, append to another segment from now on.
