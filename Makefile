@@ -87,6 +87,7 @@ fmt: ## Formats the code
 
 .PHONY: bench
 bench: engine compiler ## Measures the cost of each arrow: make bench BENCH="--bench observe"
+	cargo build --profile bench --package shardlake-embedded --bins # benches start `shardlake-engine`
 	cargo bench --package shardlake-line $(BENCH)
 
 # The advisory database is a git repository of its own, out of reach of a machine that only has the package clients:

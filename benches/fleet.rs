@@ -314,7 +314,7 @@ async fn record(first: u16, clusters: u16, recorders: Vec<Recorder>) {
 fn interaction(id: u64) -> Interaction {
     serde_json::from_value(serde_json::json!({
         "id": id.to_string(), "type": 2, "token": "t", "version": 1, "application_id": "1", "attachment_size_limit": 1,
-        "authorizing_integration_owners": {}, "entitlements": [], "guild_id": (id % 9_973).to_string(), "locale": "en-GB",
+        "authorizing_integration_owners": {}, "entitlements": [], "guild_id": (1 + id % 9_973).to_string(), "locale": "en-GB",
         "context": 0, "app_permissions": "0",
         "data": { "id": "5", "name": format!("command{}", id % 40), "type": 1 },
         "user": { "id": "9", "username": "a", "discriminator": "0", "avatar": null },
