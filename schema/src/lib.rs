@@ -14,5 +14,5 @@ pub mod migrate;
 
 pub mod answer;
 
-pub use cell::{Cell, Labels, Name, TimeMs};
+pub use cell::{Cell, Labels, Name, Repeating, TimeMs};
 pub use table::{BatchId, Row, Table};
