@@ -6,6 +6,7 @@
 //! which insert carried it, so that what landed can be counted and what is missing can be named.
 
 mod cell;
+mod quote;
 mod table;
 
 pub mod rows;

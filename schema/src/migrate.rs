@@ -9,6 +9,10 @@
 //! one that is not known to be done. That one may have run all the same: each statement alone can be repeated
 //! (`CREATE … IF NOT EXISTS`, `CREATE OR REPLACE`, `RENAME TABLE IF EXISTS`), but it need not be repeatable once a later one
 //! ran. A test holds every statement to it (migrate/statement.rs).
+//!
+//! Any number of runs may start at once: one migrates, the others wait for it (migrate/lock.rs).
+
+mod lock;
 
 mod progress;
 
@@ -16,7 +20,12 @@ mod statement;
 
 use clickhouse::Client;
 
-use self::{progress::Done, statement::statements};
+use self::{
+    lock::{Failure, Lock},
+    progress::Done,
+    statement::statements,
+};
+use crate::answer;
 
 /// One file of `migrations/`.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +79,14 @@ pub enum MigrateError {
         database: String,
         /// What ClickHouse said.
         source: clickhouse::error::Error,
+    },
+    /// This run gave no sign of life for so long that another one took over.
+    #[error(
+        "another run took over the migrations of `{database}`, since this one was silent for too long; run it again"
+    )]
+    TakenOver {
+        /// The database.
+        database: String,
     },
     /// The file of a migration that was applied, or begun, has other contents now.
     #[error(
@@ -133,20 +150,54 @@ pub async fn apply_these(client: &Client, database: &str, migrations: &[Migratio
     progress::create_tables(&client).await.map_err(record)?;
     let done = Done::read(&client).await.map_err(record)?;
     done.refuse_strange_history(migrations)?;
+    if done.migrations() == migrations.len() {
+        return Ok(Applied { now: Vec::new(), before: done.migrations() });
+    }
 
+    let lock = Lock::take(&client).await.map_err(record)?;
+    let outcome = apply_locked(&lock, &client, database, migrations).await;
+    // A statement without an answer may still run; whoever comes next waits for its end.
+    if !outcome.as_ref().is_err_and(MigrateError::is_without_answer) {
+        lock.give_back().await;
+    }
+    outcome
+}
+
+async fn apply_locked(
+    lock: &Lock,
+    client: &Client,
+    database: &str,
+    migrations: &[Migration],
+) -> Result<Applied, MigrateError> {
+    let record = |source| MigrateError::Record { database: database.to_owned(), source };
+    // Looked at again: somebody else may have migrated before the lock was ours.
+    let done = Done::read(client).await.map_err(record)?;
+    done.refuse_strange_history(migrations)?;
     let mut now = Vec::new();
     for migration in &migrations[done.migrations()..] {
         for (number, statement) in (1..).zip(statements(migration.sql)).skip(done.statements_of(migration)) {
             let (version, name) = (migration.version, migration.name);
-            let failed = |source| MigrateError::Statement { version, name, statement: number, source };
-            client.query_raw(statement).execute().await.map_err(failed)?;
-            progress::statement_is_done(&client, migration, number).await.map_err(record)?;
+            lock.execute(statement).await.map_err(|failure| match failure {
+                Failure::Lost => MigrateError::TakenOver { database: database.to_owned() },
+                Failure::Statement(source) => MigrateError::Statement { version, name, statement: number, source },
+            })?;
+            progress::statement_is_done(client, migration, number).await.map_err(record)?;
         }
-        progress::migration_is_done(&client, migration).await.map_err(record)?;
+        progress::migration_is_done(client, migration).await.map_err(record)?;
         tracing::info!(version = migration.version, name = migration.name, database, "migration applied");
         now.push((migration.version, migration.name));
     }
     Ok(Applied { now, before: done.migrations() })
+}
+
+impl MigrateError {
+    /// Whether it is unknown what became of the last statement.
+    fn is_without_answer(&self) -> bool {
+        match self {
+            Self::Statement { source, .. } | Self::Record { source, .. } => answer::code(source).is_none(),
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]
