@@ -13,6 +13,8 @@ pub mod rows;
 
 pub mod migrate;
 
+pub mod retention;
+
 pub mod answer;
 
 pub use cell::{Cell, Labels, Name, TimeMs};
