@@ -6,9 +6,9 @@
 //!
 //! A part carries the moment at which it expires from when it was written. A new TTL alone would leave old parts with their
 //! old moment: too long after a shorter one, and *gone too soon* after a longer one. ClickHouse therefore has to note new
-//! moments (`MATERIALIZE TTL`), but with `materialize_ttl_recalculate_only` it reads the column of time for that and writes
+//! moments (`materialize_ttl_after_modify`). Where parts go as a whole it reads the column of time for that and writes
 //! nothing but the notes: the data of a wide part stays the same file. Only small parts (compact ones, below 10 MB) are
-//! written anew.
+//! written anew, and `processes`, which has no partitions and a row for each start of a process.
 
 mod live;
 

@@ -127,6 +127,15 @@ async fn a_longer_time_saves_what_was_about_to_go() {
 }
 
 #[tokio::test]
+async fn what_has_partitions_of_time_drops_them_whole() {
+    let (clickhouse, client, _directory) = server().await;
+    let sql = "SELECT name FROM system.tables WHERE database = currentDatabase() AND partition_key != '' \
+               AND engine_full NOT LIKE '%ttl_only_drop_parts = 1%'";
+    assert_eq!(client.query_raw(sql).fetch_all::<String>().await.unwrap(), [""; 0]);
+    clickhouse.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_cannot_be_meant_is_refused_before_anything_changes() {
     let (clickhouse, client, _directory) = server().await;
     let ttl = "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'samples'";

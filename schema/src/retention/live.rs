@@ -178,18 +178,11 @@ fn stem(rollup: &str) -> Option<&str> {
 /// Makes one change.
 pub(super) async fn carry_out(client: &Client, change: &Change) -> Result<(), RetentionError> {
     let table = quote::identifier(&change.table);
-    let statements = match change.to.ttl(&quote::identifier(&change.column)) {
-        None => vec![format!("ALTER TABLE {table} REMOVE TTL")],
-        Some(ttl) => vec![
-            format!("ALTER TABLE {table} MODIFY SETTING materialize_ttl_recalculate_only = 1"),
-            format!("ALTER TABLE {table} MODIFY TTL {ttl} SETTINGS materialize_ttl_after_modify = 1"),
-        ],
+    let statement = match change.to.ttl(&quote::identifier(&change.column)) {
+        None => format!("ALTER TABLE {table} REMOVE TTL"),
+        Some(ttl) => format!("ALTER TABLE {table} MODIFY TTL {ttl} SETTINGS materialize_ttl_after_modify = 1"),
     };
-    for statement in statements {
-        let done = client.query_raw(&statement).execute().await;
-        done.map_err(|source| failed(&change.table, source))?;
-    }
-    Ok(())
+    client.query_raw(&statement).execute().await.map_err(|source| failed(&change.table, source))
 }
 
 fn failed(table: &str, source: clickhouse::error::Error) -> RetentionError {
