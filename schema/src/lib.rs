@@ -15,6 +15,8 @@ pub mod migrate;
 
 pub mod retention;
 
+pub mod plan;
+
 pub mod answer;
 
 pub use cell::{Cell, Labels, Name, TimeMs};

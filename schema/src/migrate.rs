@@ -14,9 +14,9 @@
 
 mod lock;
 
-mod progress;
+pub(crate) mod progress;
 
-mod statement;
+pub(crate) mod statement;
 
 use clickhouse::Client;
 
@@ -148,7 +148,7 @@ pub async fn apply_these(client: &Client, database: &str, migrations: &[Migratio
 
     let client = client.clone().with_database(database);
     progress::create_tables(&client).await.map_err(record)?;
-    let done = Done::read(&client).await.map_err(record)?;
+    let done = Done::read(&client, database).await.map_err(record)?;
     done.refuse_strange_history(migrations)?;
     if done.migrations() == migrations.len() {
         return Ok(Applied { now: Vec::new(), before: done.migrations() });
@@ -171,7 +171,7 @@ async fn apply_locked(
 ) -> Result<Applied, MigrateError> {
     let record = |source| MigrateError::Record { database: database.to_owned(), source };
     // Looked at again: somebody else may have migrated before the lock was ours.
-    let done = Done::read(client).await.map_err(record)?;
+    let done = Done::read(client, database).await.map_err(record)?;
     done.refuse_strange_history(migrations)?;
     let mut now = Vec::new();
     for migration in &migrations[done.migrations()..] {

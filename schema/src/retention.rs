@@ -195,7 +195,8 @@ pub enum RetentionError {
 /// # Errors
 /// [`RetentionError`]; a table that is not there is one.
 pub async fn plan(client: &Client, database: &str, wanted: &[Retention]) -> Result<Vec<Change>, RetentionError> {
-    live::changes(&client.clone().with_database(database), database, wanted).await
+    // The database may not be there, `system` always is.
+    live::changes(&client.clone().with_database("system"), database, wanted).await
 }
 
 /// Sets the retention of each table in `wanted`, and leaves all others. Returns what it changed.

@@ -30,7 +30,7 @@ pub(super) async fn create_tables(client: &Client) -> Result<()> {
 
 /// What had been applied when it was looked.
 #[derive(Debug, Default)]
-pub(super) struct Done {
+pub(crate) struct Done {
     /// Version and checksum of each whole migration, in order.
     migrations: Vec<(u32, String)>,
     /// Of each migration, also those that were only begun: how many statements, and the checksum then.
@@ -38,30 +38,40 @@ pub(super) struct Done {
 }
 
 impl Done {
-    pub(super) async fn read(client: &Client) -> Result<Self> {
-        let migrations =
-            client.query_raw("SELECT version, any(checksum) FROM migrations GROUP BY version ORDER BY version");
-        let statements = client.query_raw(
-            "SELECT version, max(statement), argMax(checksum, statement) FROM migration_statements GROUP BY version",
-        );
-        let statements: Vec<(u32, u32, String)> = statements.fetch_all().await?;
-        Ok(Self {
-            migrations: migrations.fetch_all().await?,
-            statements: statements.into_iter().map(|(version, done, checksum)| (version, (done, checksum))).collect(),
-        })
+    /// Looks into `database`; where it, or a table, is missing, nothing was done. Changes nothing.
+    pub(crate) async fn read(client: &Client, database: &str) -> Result<Self> {
+        let tables = client
+            .clone()
+            .with_database("system") // the other may not be there
+            .query_raw("SELECT name FROM system.tables WHERE database = {database:String} AND name LIKE 'migration%'")
+            .param("database", database);
+        let tables: Vec<String> = tables.fetch_all().await?;
+        let has = |name: &str| tables.iter().any(|table| table == name);
+        let client = client.clone().with_database(database);
+        let mut done = Self::default();
+        if has("migrations") {
+            let sql = "SELECT version, any(checksum) FROM migrations GROUP BY version ORDER BY version";
+            done.migrations = client.query_raw(sql).fetch_all().await?;
+        }
+        if has("migration_statements") {
+            let sql = "SELECT version, max(statement), argMax(checksum, statement) FROM migration_statements GROUP BY version";
+            let statements: Vec<(u32, u32, String)> = client.query_raw(sql).fetch_all().await?;
+            done.statements = statements.into_iter().map(|(version, done, sum)| (version, (done, sum))).collect();
+        }
+        Ok(done)
     }
 
     /// How many migrations are done as a whole.
-    pub(super) fn migrations(&self) -> usize {
+    pub(crate) fn migrations(&self) -> usize {
         self.migrations.len()
     }
 
     /// How many statements of `migration` are known to be done.
-    pub(super) fn statements_of(&self, migration: &Migration) -> usize {
+    pub(crate) fn statements_of(&self, migration: &Migration) -> usize {
         self.statements.get(&migration.version).map_or(0, |(done, _)| *done as usize)
     }
 
-    pub(super) fn refuse_strange_history(&self, known: &[Migration]) -> std::result::Result<(), MigrateError> {
+    pub(crate) fn refuse_strange_history(&self, known: &[Migration]) -> std::result::Result<(), MigrateError> {
         let newest_known = known.last().map_or(0, |migration| migration.version);
         let whole = self.migrations.last().map_or(0, |(version, _)| *version);
         let begun = self.statements.keys().next_back().copied().unwrap_or(0);

@@ -4,13 +4,13 @@
 //! text may end so, and a `;` anywhere else means nothing.
 
 /// The statements of a migration's text, without those that are nothing but comments.
-pub(super) fn statements(sql: &str) -> Vec<&str> {
+pub(crate) fn statements(sql: &str) -> Vec<&str> {
     let pieces = sql.split(";\n").map(|piece| piece.trim().trim_end_matches(';'));
     pieces.filter(|piece| code_lines(piece).next().is_some()).collect()
 }
 
 /// Its lines without comment lines and empty ones, trimmed.
-pub(super) fn code_lines(statement: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn code_lines(statement: &str) -> impl Iterator<Item = &str> {
     statement.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"))
 }
 

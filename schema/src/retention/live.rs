@@ -57,8 +57,8 @@ pub(super) async fn changes(
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let tables = tables(client).await.map_err(|source| failed(database, source))?;
-    let rollups = rollups(client).await.map_err(|source| failed(database, source))?;
+    let tables = tables(client, database).await.map_err(|source| failed(database, source))?;
+    let rollups = rollups(client, database).await.map_err(|source| failed(database, source))?;
     let mut after: BTreeMap<&str, Option<Keep>> =
         tables.iter().map(|(name, live)| (name.as_str(), live.keep())).collect();
     for (place, Retention { table, keep }) in wanted.iter().enumerate() {
@@ -78,7 +78,7 @@ pub(super) async fn changes(
         if live.keep() == Some(*keep) {
             continue;
         }
-        let (rows, bytes) = past(client, table, live, *keep).await.map_err(|source| failed(table, source))?;
+        let (rows, bytes) = past(client, database, table, live, *keep).await.map_err(|source| failed(table, source))?;
         changes.push(Change {
             table: table.clone(),
             from: live.keep().map_or_else(|| live.ttl.clone(), |keep| keep.to_string()),
@@ -93,47 +93,55 @@ pub(super) async fn changes(
 }
 
 /// Tables of rows with a time: those that can have a retention.
-async fn tables(client: &Client) -> clickhouse::error::Result<BTreeMap<String, Live>> {
+async fn tables(client: &Client, database: &str) -> clickhouse::error::Result<BTreeMap<String, Live>> {
     // What a partition is made of is the time that counts; a table without partitions has its `time`.
     let sql = r"
         SELECT t.name, argMax(c.name, c.is_in_partition_key),
             any(extract(t.engine_full, ' TTL (.*?)(?: SETTINGS |$)')), any(t.partition_key)
         FROM system.tables AS t JOIN system.columns AS c ON c.database = t.database AND c.table = t.name
-        WHERE t.database = currentDatabase() AND t.engine LIKE '%MergeTree' AND c.type LIKE 'Date%'
+        WHERE t.database = {database:String} AND t.engine LIKE '%MergeTree' AND c.type LIKE 'Date%'
             AND (c.is_in_partition_key OR c.name = 'time')
         GROUP BY t.name";
-    let rows: Vec<(String, String, String, String)> = client.query_raw(sql).fetch_all().await?;
+    let rows: Vec<(String, String, String, String)> =
+        client.query_raw(sql).param("database", database).fetch_all().await?;
     let live = |(name, column, ttl, partition_key)| (name, Live { column, ttl, partition_key });
     Ok(rows.into_iter().map(live).collect())
 }
 
 /// Each table that views fill from another, with that other one.
-async fn rollups(client: &Client) -> clickhouse::error::Result<Vec<(String, String)>> {
+async fn rollups(client: &Client, database: &str) -> clickhouse::error::Result<Vec<(String, String)>> {
     let sql = r"
         SELECT DISTINCT extract(v.create_table_query, ' TO (?:\\w+\\.)?(\\w+)') AS rollup, t.name AS raw
         FROM system.tables AS t ARRAY JOIN dependencies_table AS view
         JOIN system.tables AS v ON v.database = t.database AND v.name = view
-        WHERE t.database = currentDatabase()";
-    client.query_raw(sql).fetch_all().await
+        WHERE t.database = {database:String}";
+    client.query_raw(sql).param("database", database).fetch_all().await
 }
 
 /// Rows that would be past their time, and the size of their parts.
-async fn past(client: &Client, table: &str, live: &Live, keep: Keep) -> clickhouse::error::Result<(u64, u64)> {
+async fn past(
+    client: &Client,
+    database: &str,
+    table: &str,
+    live: &Live,
+    keep: Keep,
+) -> clickhouse::error::Result<(u64, u64)> {
     let Keep::For(count, unit) = keep else { return Ok((0, 0)) };
     let interval = format!("{}({count})", unit.function());
     let sql = if live.partition().is_some() {
         format!(
-            "SELECT sum(rows), sum(bytes_on_disk) FROM system.parts WHERE database = currentDatabase() \
+            "SELECT sum(rows), sum(bytes_on_disk) FROM system.parts WHERE database = {{database:String}} \
              AND table = {{table:String}} AND active AND max_time + {interval} < now()"
         )
     } else {
         // Row by row, so no part goes as a whole and no size is known.
         format!(
-            "SELECT count(), toUInt64(0) FROM {{table:Identifier}} \
+            "SELECT count(), toUInt64(0) FROM {{database:Identifier}}.{{table:Identifier}} \
              WHERE toDateTime({{column:Identifier}}) + {interval} < now()"
         )
     };
-    client.query_raw(&sql).param("table", table).param("column", live.column.as_str()).fetch_one().await
+    let query = client.query_raw(&sql).param("database", database).param("table", table);
+    query.param("column", live.column.as_str()).fetch_one().await
 }
 
 fn warnings(
