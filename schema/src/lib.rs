@@ -17,6 +17,8 @@ pub mod retention;
 
 pub mod plan;
 
+pub mod verify;
+
 pub mod answer;
 
 pub use cell::{Cell, Labels, Name, TimeMs};
