@@ -19,6 +19,8 @@ pub mod plan;
 
 pub mod verify;
 
+pub mod users;
+
 pub mod answer;
 
 pub use cell::{Cell, Labels, Name, Repeating, TimeMs};
