@@ -4,7 +4,7 @@
 //! The simulator's population has a year of interactions in 100 clusters of 16 shards. They are inserted by days through the
 //! real tables and views, so every rollup is what the views made of it. Batches are numbered as clusters of this size would,
 //! one each 25 s, but `batches` is not filled: at three interactions per second and 100 clusters it would have more rows than
-//! `interactions`. Minutes are made of the last 90 days, which is how long they are kept.
+//! `interactions`. Minutes are made of the last 30 days; they are kept for 90.
 //!
 //! `make bench BENCH="--bench years -- 100000000"`: so many interactions.
 
@@ -38,8 +38,8 @@ const GUILDS: u32 = 400_000;
 const USERS: u32 = 4_000_000;
 /// The age of a batch in a fleet of this size (`BatchLimits::for_fleet`).
 const BATCH_MS: u64 = 25_000;
-/// Minutes are kept for so many days.
-const MINUTES_DAYS: u64 = 90;
+/// Minutes are made of so many days.
+const MINUTES_DAYS: u64 = 30;
 /// Inserts per day while minutes are made: a state takes kilobytes until it is written.
 const PARTS_OF_DAY: usize = 4;
 const SETTLE_LIMIT: Duration = Duration::from_mins(15);

@@ -2,10 +2,10 @@
 -- a table with both would hold nearly as many rows as there are interactions. Guilds by day, with counts and users only.
 --
 -- All states are exact to merge: whatever the order, the same rows give the same answer, so a rollup and the raw rows agree
--- to the last digit under the same functions. Sketches are DDSketches with a relative error of 1 %
--- (https://arxiv.org/abs/1908.10693); uniques are HyperLogLogs of 4,096 registers.
+-- to the last digit under the same functions. Sketches count values by their upper 16 bits as a float, so they are exact
+-- below 256 ms and off by 1 % at most above; uniques are HyperLogLogs of 4,096 registers. benches/README.md says what lost.
 --
--- A state takes some kilobytes in memory until it is written, so tables are filled in small blocks.
+-- States take much memory until they are written, so tables are filled in small blocks.
 --
 -- Each table is filled from the rows that 0007 carried over, then each view is made, then the table opens.
 CREATE OR REPLACE TABLE interactions_by_cluster_1m
@@ -20,9 +20,9 @@ CREATE OR REPLACE TABLE interactions_by_cluster_1m
     cancelled    SimpleAggregateFunction(sum, UInt64) COMMENT 'Of these, with the outcome cancelled' CODEC(T64, ZSTD(1)),
     tracked      UInt64 ALIAS succeeded + failed + panicked + timed_out + cancelled COMMENT 'With a known outcome',
     errors       UInt64 ALIAS failed + panicked + timed_out COMMENT 'Tracked ones that ended in error, panic or timed_out',
-    response     AggregateFunction(quantileDD(0.01, 0.5), UInt32) COMMENT 'Sketch of response_ms where there was a response; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
-    duration     AggregateFunction(quantileDD(0.01, 0.5), UInt32) COMMENT 'Sketch of duration_ms where a handler was seen; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
-    delivery_lag AggregateFunction(quantileDD(0.01, 0.5), Int64) COMMENT 'Sketch of delivery_lag_ms; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
+    response     AggregateFunction(quantileBFloat16(0.5), UInt32) COMMENT 'Sketch of response_ms where there was a response; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
+    duration     AggregateFunction(quantileBFloat16(0.5), UInt32) COMMENT 'Sketch of duration_ms where a handler was seen; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
+    delivery_lag AggregateFunction(quantileBFloat16(0.5), Int64) COMMENT 'Sketch of delivery_lag_ms; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
     guilds       AggregateFunction(uniqCombined(12), UInt64) COMMENT 'Guilds; read it with uniqCombinedMerge(12), standard error 1.6 %' CODEC(ZSTD(1)),
     users        AggregateFunction(uniqCombined(12), UInt32) COMMENT 'Users by user_key; read it with uniqCombinedMerge(12), standard error 1.6 %; empty without a key' CODEC(ZSTD(1))
 )
@@ -36,9 +36,9 @@ AS SELECT
     cluster, toStartOfMinute(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
-    quantileDDStateIf(0.01, 0.5)(response_ms, response_ms > 0) AS response,
-    quantileDDStateIf(0.01, 0.5)(duration_ms, duration_ms > 0) AS duration,
-    quantileDDState(0.01, 0.5)(delivery_lag_ms) AS delivery_lag,
+    quantileBFloat16StateIf(0.5)(response_ms, response_ms > 0) AS response,
+    quantileBFloat16StateIf(0.5)(duration_ms, duration_ms > 0) AS duration,
+    quantileBFloat16State(0.5)(delivery_lag_ms) AS delivery_lag,
     uniqCombinedStateIf(12)(guild_id, guild_id != 0) AS guilds,
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY cluster, time
@@ -56,9 +56,9 @@ CREATE OR REPLACE TABLE interactions_by_cluster_1h
     cancelled    SimpleAggregateFunction(sum, UInt64) COMMENT 'Of these, with the outcome cancelled' CODEC(T64, ZSTD(1)),
     tracked      UInt64 ALIAS succeeded + failed + panicked + timed_out + cancelled COMMENT 'With a known outcome',
     errors       UInt64 ALIAS failed + panicked + timed_out COMMENT 'Tracked ones that ended in error, panic or timed_out',
-    response     AggregateFunction(quantileDD(0.01, 0.5), UInt32) COMMENT 'Sketch of response_ms where there was a response; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
-    duration     AggregateFunction(quantileDD(0.01, 0.5), UInt32) COMMENT 'Sketch of duration_ms where a handler was seen; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
-    delivery_lag AggregateFunction(quantileDD(0.01, 0.5), Int64) COMMENT 'Sketch of delivery_lag_ms; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
+    response     AggregateFunction(quantileBFloat16(0.5), UInt32) COMMENT 'Sketch of response_ms where there was a response; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
+    duration     AggregateFunction(quantileBFloat16(0.5), UInt32) COMMENT 'Sketch of duration_ms where a handler was seen; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
+    delivery_lag AggregateFunction(quantileBFloat16(0.5), Int64) COMMENT 'Sketch of delivery_lag_ms; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
     guilds       AggregateFunction(uniqCombined(12), UInt64) COMMENT 'Guilds; read it with uniqCombinedMerge(12), standard error 1.6 %' CODEC(ZSTD(1)),
     users        AggregateFunction(uniqCombined(12), UInt32) COMMENT 'Users by user_key; read it with uniqCombinedMerge(12), standard error 1.6 %; empty without a key' CODEC(ZSTD(1))
 )
@@ -72,9 +72,9 @@ AS SELECT
     cluster, toStartOfHour(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
-    quantileDDStateIf(0.01, 0.5)(response_ms, response_ms > 0) AS response,
-    quantileDDStateIf(0.01, 0.5)(duration_ms, duration_ms > 0) AS duration,
-    quantileDDState(0.01, 0.5)(delivery_lag_ms) AS delivery_lag,
+    quantileBFloat16StateIf(0.5)(response_ms, response_ms > 0) AS response,
+    quantileBFloat16StateIf(0.5)(duration_ms, duration_ms > 0) AS duration,
+    quantileBFloat16State(0.5)(delivery_lag_ms) AS delivery_lag,
     uniqCombinedStateIf(12)(guild_id, guild_id != 0) AS guilds,
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY cluster, time
@@ -92,9 +92,9 @@ CREATE OR REPLACE TABLE interactions_by_cluster_1d
     cancelled    SimpleAggregateFunction(sum, UInt64) COMMENT 'Of these, with the outcome cancelled' CODEC(T64, ZSTD(1)),
     tracked      UInt64 ALIAS succeeded + failed + panicked + timed_out + cancelled COMMENT 'With a known outcome',
     errors       UInt64 ALIAS failed + panicked + timed_out COMMENT 'Tracked ones that ended in error, panic or timed_out',
-    response     AggregateFunction(quantileDD(0.01, 0.5), UInt32) COMMENT 'Sketch of response_ms where there was a response; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
-    duration     AggregateFunction(quantileDD(0.01, 0.5), UInt32) COMMENT 'Sketch of duration_ms where a handler was seen; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
-    delivery_lag AggregateFunction(quantileDD(0.01, 0.5), Int64) COMMENT 'Sketch of delivery_lag_ms; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
+    response     AggregateFunction(quantileBFloat16(0.5), UInt32) COMMENT 'Sketch of response_ms where there was a response; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
+    duration     AggregateFunction(quantileBFloat16(0.5), UInt32) COMMENT 'Sketch of duration_ms where a handler was seen; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
+    delivery_lag AggregateFunction(quantileBFloat16(0.5), Int64) COMMENT 'Sketch of delivery_lag_ms; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
     guilds       AggregateFunction(uniqCombined(12), UInt64) COMMENT 'Guilds; read it with uniqCombinedMerge(12), standard error 1.6 %' CODEC(ZSTD(1)),
     users        AggregateFunction(uniqCombined(12), UInt32) COMMENT 'Users by user_key; read it with uniqCombinedMerge(12), standard error 1.6 %; empty without a key' CODEC(ZSTD(1))
 )
@@ -107,9 +107,9 @@ AS SELECT
     cluster, toStartOfDay(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
-    quantileDDStateIf(0.01, 0.5)(response_ms, response_ms > 0) AS response,
-    quantileDDStateIf(0.01, 0.5)(duration_ms, duration_ms > 0) AS duration,
-    quantileDDState(0.01, 0.5)(delivery_lag_ms) AS delivery_lag,
+    quantileBFloat16StateIf(0.5)(response_ms, response_ms > 0) AS response,
+    quantileBFloat16StateIf(0.5)(duration_ms, duration_ms > 0) AS duration,
+    quantileBFloat16State(0.5)(delivery_lag_ms) AS delivery_lag,
     uniqCombinedStateIf(12)(guild_id, guild_id != 0) AS guilds,
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY cluster, time
@@ -128,9 +128,9 @@ CREATE OR REPLACE TABLE interactions_by_command_1m
     cancelled    SimpleAggregateFunction(sum, UInt64) COMMENT 'Of these, with the outcome cancelled' CODEC(T64, ZSTD(1)),
     tracked      UInt64 ALIAS succeeded + failed + panicked + timed_out + cancelled COMMENT 'With a known outcome',
     errors       UInt64 ALIAS failed + panicked + timed_out COMMENT 'Tracked ones that ended in error, panic or timed_out',
-    response     AggregateFunction(quantileDD(0.01, 0.5), UInt32) COMMENT 'Sketch of response_ms where there was a response; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
-    duration     AggregateFunction(quantileDD(0.01, 0.5), UInt32) COMMENT 'Sketch of duration_ms where a handler was seen; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
-    delivery_lag AggregateFunction(quantileDD(0.01, 0.5), Int64) COMMENT 'Sketch of delivery_lag_ms; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
+    response     AggregateFunction(quantileBFloat16(0.5), UInt32) COMMENT 'Sketch of response_ms where there was a response; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
+    duration     AggregateFunction(quantileBFloat16(0.5), UInt32) COMMENT 'Sketch of duration_ms where a handler was seen; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
+    delivery_lag AggregateFunction(quantileBFloat16(0.5), Int64) COMMENT 'Sketch of delivery_lag_ms; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
     guilds       AggregateFunction(uniqCombined(12), UInt64) COMMENT 'Guilds; read it with uniqCombinedMerge(12), standard error 1.6 %' CODEC(ZSTD(1)),
     users        AggregateFunction(uniqCombined(12), UInt32) COMMENT 'Users by user_key; read it with uniqCombinedMerge(12), standard error 1.6 %; empty without a key' CODEC(ZSTD(1))
 )
@@ -144,9 +144,9 @@ AS SELECT
     type, command, toStartOfMinute(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
-    quantileDDStateIf(0.01, 0.5)(response_ms, response_ms > 0) AS response,
-    quantileDDStateIf(0.01, 0.5)(duration_ms, duration_ms > 0) AS duration,
-    quantileDDState(0.01, 0.5)(delivery_lag_ms) AS delivery_lag,
+    quantileBFloat16StateIf(0.5)(response_ms, response_ms > 0) AS response,
+    quantileBFloat16StateIf(0.5)(duration_ms, duration_ms > 0) AS duration,
+    quantileBFloat16State(0.5)(delivery_lag_ms) AS delivery_lag,
     uniqCombinedStateIf(12)(guild_id, guild_id != 0) AS guilds,
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY type, command, time
@@ -165,9 +165,9 @@ CREATE OR REPLACE TABLE interactions_by_command_1h
     cancelled    SimpleAggregateFunction(sum, UInt64) COMMENT 'Of these, with the outcome cancelled' CODEC(T64, ZSTD(1)),
     tracked      UInt64 ALIAS succeeded + failed + panicked + timed_out + cancelled COMMENT 'With a known outcome',
     errors       UInt64 ALIAS failed + panicked + timed_out COMMENT 'Tracked ones that ended in error, panic or timed_out',
-    response     AggregateFunction(quantileDD(0.01, 0.5), UInt32) COMMENT 'Sketch of response_ms where there was a response; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
-    duration     AggregateFunction(quantileDD(0.01, 0.5), UInt32) COMMENT 'Sketch of duration_ms where a handler was seen; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
-    delivery_lag AggregateFunction(quantileDD(0.01, 0.5), Int64) COMMENT 'Sketch of delivery_lag_ms; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
+    response     AggregateFunction(quantileBFloat16(0.5), UInt32) COMMENT 'Sketch of response_ms where there was a response; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
+    duration     AggregateFunction(quantileBFloat16(0.5), UInt32) COMMENT 'Sketch of duration_ms where a handler was seen; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
+    delivery_lag AggregateFunction(quantileBFloat16(0.5), Int64) COMMENT 'Sketch of delivery_lag_ms; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
     guilds       AggregateFunction(uniqCombined(12), UInt64) COMMENT 'Guilds; read it with uniqCombinedMerge(12), standard error 1.6 %' CODEC(ZSTD(1)),
     users        AggregateFunction(uniqCombined(12), UInt32) COMMENT 'Users by user_key; read it with uniqCombinedMerge(12), standard error 1.6 %; empty without a key' CODEC(ZSTD(1))
 )
@@ -181,9 +181,9 @@ AS SELECT
     type, command, toStartOfHour(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
-    quantileDDStateIf(0.01, 0.5)(response_ms, response_ms > 0) AS response,
-    quantileDDStateIf(0.01, 0.5)(duration_ms, duration_ms > 0) AS duration,
-    quantileDDState(0.01, 0.5)(delivery_lag_ms) AS delivery_lag,
+    quantileBFloat16StateIf(0.5)(response_ms, response_ms > 0) AS response,
+    quantileBFloat16StateIf(0.5)(duration_ms, duration_ms > 0) AS duration,
+    quantileBFloat16State(0.5)(delivery_lag_ms) AS delivery_lag,
     uniqCombinedStateIf(12)(guild_id, guild_id != 0) AS guilds,
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY type, command, time
@@ -202,9 +202,9 @@ CREATE OR REPLACE TABLE interactions_by_command_1d
     cancelled    SimpleAggregateFunction(sum, UInt64) COMMENT 'Of these, with the outcome cancelled' CODEC(T64, ZSTD(1)),
     tracked      UInt64 ALIAS succeeded + failed + panicked + timed_out + cancelled COMMENT 'With a known outcome',
     errors       UInt64 ALIAS failed + panicked + timed_out COMMENT 'Tracked ones that ended in error, panic or timed_out',
-    response     AggregateFunction(quantileDD(0.01, 0.5), UInt32) COMMENT 'Sketch of response_ms where there was a response; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
-    duration     AggregateFunction(quantileDD(0.01, 0.5), UInt32) COMMENT 'Sketch of duration_ms where a handler was seen; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
-    delivery_lag AggregateFunction(quantileDD(0.01, 0.5), Int64) COMMENT 'Sketch of delivery_lag_ms; read it with quantileDDMerge(0.01, level)' CODEC(ZSTD(1)),
+    response     AggregateFunction(quantileBFloat16(0.5), UInt32) COMMENT 'Sketch of response_ms where there was a response; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
+    duration     AggregateFunction(quantileBFloat16(0.5), UInt32) COMMENT 'Sketch of duration_ms where a handler was seen; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
+    delivery_lag AggregateFunction(quantileBFloat16(0.5), Int64) COMMENT 'Sketch of delivery_lag_ms; read it with quantileBFloat16Merge(level)' CODEC(ZSTD(1)),
     guilds       AggregateFunction(uniqCombined(12), UInt64) COMMENT 'Guilds; read it with uniqCombinedMerge(12), standard error 1.6 %' CODEC(ZSTD(1)),
     users        AggregateFunction(uniqCombined(12), UInt32) COMMENT 'Users by user_key; read it with uniqCombinedMerge(12), standard error 1.6 %; empty without a key' CODEC(ZSTD(1))
 )
@@ -217,9 +217,9 @@ AS SELECT
     type, command, toStartOfDay(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
-    quantileDDStateIf(0.01, 0.5)(response_ms, response_ms > 0) AS response,
-    quantileDDStateIf(0.01, 0.5)(duration_ms, duration_ms > 0) AS duration,
-    quantileDDState(0.01, 0.5)(delivery_lag_ms) AS delivery_lag,
+    quantileBFloat16StateIf(0.5)(response_ms, response_ms > 0) AS response,
+    quantileBFloat16StateIf(0.5)(duration_ms, duration_ms > 0) AS duration,
+    quantileBFloat16State(0.5)(delivery_lag_ms) AS delivery_lag,
     uniqCombinedStateIf(12)(guild_id, guild_id != 0) AS guilds,
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY type, command, time
@@ -256,9 +256,9 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_cluster_1m_view TO intera
     cluster, toStartOfMinute(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
-    quantileDDStateIf(0.01, 0.5)(response_ms, response_ms > 0) AS response,
-    quantileDDStateIf(0.01, 0.5)(duration_ms, duration_ms > 0) AS duration,
-    quantileDDState(0.01, 0.5)(delivery_lag_ms) AS delivery_lag,
+    quantileBFloat16StateIf(0.5)(response_ms, response_ms > 0) AS response,
+    quantileBFloat16StateIf(0.5)(duration_ms, duration_ms > 0) AS duration,
+    quantileBFloat16State(0.5)(delivery_lag_ms) AS delivery_lag,
     uniqCombinedStateIf(12)(guild_id, guild_id != 0) AS guilds,
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY cluster, time;
@@ -267,9 +267,9 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_cluster_1h_view TO intera
     cluster, toStartOfHour(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
-    quantileDDStateIf(0.01, 0.5)(response_ms, response_ms > 0) AS response,
-    quantileDDStateIf(0.01, 0.5)(duration_ms, duration_ms > 0) AS duration,
-    quantileDDState(0.01, 0.5)(delivery_lag_ms) AS delivery_lag,
+    quantileBFloat16StateIf(0.5)(response_ms, response_ms > 0) AS response,
+    quantileBFloat16StateIf(0.5)(duration_ms, duration_ms > 0) AS duration,
+    quantileBFloat16State(0.5)(delivery_lag_ms) AS delivery_lag,
     uniqCombinedStateIf(12)(guild_id, guild_id != 0) AS guilds,
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY cluster, time;
@@ -278,9 +278,9 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_cluster_1d_view TO intera
     cluster, toStartOfDay(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
-    quantileDDStateIf(0.01, 0.5)(response_ms, response_ms > 0) AS response,
-    quantileDDStateIf(0.01, 0.5)(duration_ms, duration_ms > 0) AS duration,
-    quantileDDState(0.01, 0.5)(delivery_lag_ms) AS delivery_lag,
+    quantileBFloat16StateIf(0.5)(response_ms, response_ms > 0) AS response,
+    quantileBFloat16StateIf(0.5)(duration_ms, duration_ms > 0) AS duration,
+    quantileBFloat16State(0.5)(delivery_lag_ms) AS delivery_lag,
     uniqCombinedStateIf(12)(guild_id, guild_id != 0) AS guilds,
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY cluster, time;
@@ -289,9 +289,9 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_command_1m_view TO intera
     type, command, toStartOfMinute(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
-    quantileDDStateIf(0.01, 0.5)(response_ms, response_ms > 0) AS response,
-    quantileDDStateIf(0.01, 0.5)(duration_ms, duration_ms > 0) AS duration,
-    quantileDDState(0.01, 0.5)(delivery_lag_ms) AS delivery_lag,
+    quantileBFloat16StateIf(0.5)(response_ms, response_ms > 0) AS response,
+    quantileBFloat16StateIf(0.5)(duration_ms, duration_ms > 0) AS duration,
+    quantileBFloat16State(0.5)(delivery_lag_ms) AS delivery_lag,
     uniqCombinedStateIf(12)(guild_id, guild_id != 0) AS guilds,
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY type, command, time;
@@ -300,9 +300,9 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_command_1h_view TO intera
     type, command, toStartOfHour(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
-    quantileDDStateIf(0.01, 0.5)(response_ms, response_ms > 0) AS response,
-    quantileDDStateIf(0.01, 0.5)(duration_ms, duration_ms > 0) AS duration,
-    quantileDDState(0.01, 0.5)(delivery_lag_ms) AS delivery_lag,
+    quantileBFloat16StateIf(0.5)(response_ms, response_ms > 0) AS response,
+    quantileBFloat16StateIf(0.5)(duration_ms, duration_ms > 0) AS duration,
+    quantileBFloat16State(0.5)(delivery_lag_ms) AS delivery_lag,
     uniqCombinedStateIf(12)(guild_id, guild_id != 0) AS guilds,
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY type, command, time;
@@ -311,9 +311,9 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_command_1d_view TO intera
     type, command, toStartOfDay(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
-    quantileDDStateIf(0.01, 0.5)(response_ms, response_ms > 0) AS response,
-    quantileDDStateIf(0.01, 0.5)(duration_ms, duration_ms > 0) AS duration,
-    quantileDDState(0.01, 0.5)(delivery_lag_ms) AS delivery_lag,
+    quantileBFloat16StateIf(0.5)(response_ms, response_ms > 0) AS response,
+    quantileBFloat16StateIf(0.5)(duration_ms, duration_ms > 0) AS duration,
+    quantileBFloat16State(0.5)(delivery_lag_ms) AS delivery_lag,
     uniqCombinedStateIf(12)(guild_id, guild_id != 0) AS guilds,
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY type, command, time;

@@ -32,16 +32,16 @@ const STATES: [(&str, &str); 5] = [
     USERS,
     ("uniqCombinedMerge(12)(guilds)", "uniqCombinedIf(12)(guild_id, guild_id != 0)"),
     (
-        "toString(quantilesDDMerge(0.01, 0.5, 0.99)(response))",
-        "toString(quantilesDDIf(0.01, 0.5, 0.99)(response_ms, response_ms > 0))",
+        "toString(quantilesBFloat16Merge(0.5, 0.99)(response))",
+        "toString(quantilesBFloat16If(0.5, 0.99)(response_ms, response_ms > 0))",
     ),
     (
-        "toString(quantilesDDMerge(0.01, 0.5, 0.99)(duration))",
-        "toString(quantilesDDIf(0.01, 0.5, 0.99)(duration_ms, duration_ms > 0))",
+        "toString(quantilesBFloat16Merge(0.5, 0.99)(duration))",
+        "toString(quantilesBFloat16If(0.5, 0.99)(duration_ms, duration_ms > 0))",
     ),
     (
-        "toString(quantilesDDMerge(0.01, 0.5, 0.99)(delivery_lag))",
-        "toString(quantilesDD(0.01, 0.5, 0.99)(delivery_lag_ms))",
+        "toString(quantilesBFloat16Merge(0.5, 0.99)(delivery_lag))",
+        "toString(quantilesBFloat16(0.5, 0.99)(delivery_lag_ms))",
     ),
 ];
 const DISPATCHES: [(&str, &str); 1] =

@@ -39,6 +39,7 @@ ORDER BY interactions DESC, command, type
 LIMIT {limit:UInt32}
 
 -- from the rollup:
+WITH quantilesBFloat16Merge(0.5, 0.95)(response) AS responses
 SELECT
     command,
     type,
@@ -47,8 +48,8 @@ SELECT
     sum({rollup:Identifier}.tracked) AS tracked,
     sum({rollup:Identifier}.errors) AS errors,
     errors / nullIf(tracked, 0) AS error_ratio,
-    toNullable(toFloat32(quantileDDMerge(0.01, 0.5)(response))) AS response_p50_ms,
-    toNullable(toFloat32(quantileDDMerge(0.01, 0.95)(response))) AS response_p95_ms,
+    toNullable(toFloat32(responses[1])) AS response_p50_ms,
+    toNullable(toFloat32(responses[2])) AS response_p95_ms,
     uniqCombinedMerge(12)({rollup:Identifier}.users) AS users
 FROM {rollup:Identifier}
 WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}

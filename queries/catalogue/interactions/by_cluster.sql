@@ -43,6 +43,7 @@ GROUP BY cluster
 ORDER BY toUInt64OrZero(cluster), cluster
 
 -- from the rollup:
+WITH quantilesBFloat16Merge(0.5, 0.95, 0.99)(response) AS responses
 SELECT
     cluster,
     sum({rollup:Identifier}.interactions) AS interactions,
@@ -50,10 +51,10 @@ SELECT
     sum({rollup:Identifier}.tracked) AS tracked,
     sum({rollup:Identifier}.errors) AS errors,
     errors / nullIf(tracked, 0) AS error_ratio,
-    toNullable(toFloat32(quantileDDMerge(0.01, 0.5)(response))) AS response_p50_ms,
-    toNullable(toFloat32(quantileDDMerge(0.01, 0.95)(response))) AS response_p95_ms,
-    toNullable(toFloat32(quantileDDMerge(0.01, 0.99)(response))) AS response_p99_ms,
-    toFloat32(quantileDDMerge(0.01, 0.95)(delivery_lag)) AS delivery_lag_p95_ms,
+    toNullable(toFloat32(responses[1])) AS response_p50_ms,
+    toNullable(toFloat32(responses[2])) AS response_p95_ms,
+    toNullable(toFloat32(responses[3])) AS response_p99_ms,
+    toFloat32(quantileBFloat16Merge(0.95)(delivery_lag)) AS delivery_lag_p95_ms,
     uniqCombinedMerge(12)({rollup:Identifier}.guilds) AS guilds,
     uniqCombinedMerge(12)({rollup:Identifier}.users) AS users
 FROM {rollup:Identifier}

@@ -16,10 +16,10 @@ const DAY_S: u64 = 86_400;
 /// A rollup's tables: how they end, how wide a bucket is, from which range on they answer, and for how long they are kept
 /// by default (`schema/migrations/`), all in seconds.
 ///
-/// A range of 6 hours has 360 minutes, one of 4 days 96 hours, one of 92 days as many days: enough for the shortest
-/// range of each that its edges, widened to whole buckets, change little.
+/// The shortest range of each has so many buckets, 360, 48 and 45, that its edges, widened to whole ones, change it by a few
+/// percent at most. The longest has few enough that their states merge quickly (benches/README.md).
 const TABLES: [(&str, u64, u64, u64); 3] =
-    [("1m", 60, 6 * 3_600, 90 * DAY_S), ("1h", 3_600, 4 * DAY_S, 730 * DAY_S), ("1d", DAY_S, 92 * DAY_S, u64::MAX)];
+    [("1m", 60, 6 * 3_600, 90 * DAY_S), ("1h", 3_600, 2 * DAY_S, 730 * DAY_S), ("1d", DAY_S, 45 * DAY_S, u64::MAX)];
 
 /// Points `asked` to a rollup if one answers it better than the raw rows.
 pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
@@ -73,9 +73,10 @@ mod tests {
         for (query, expected) in [
             ("from=-1h", "interactions"),
             ("from=-6h", "interactions_by_cluster_1m"),
-            ("from=-3d", "interactions_by_cluster_1m"),
-            ("from=-4d", "interactions_by_cluster_1h"),
-            ("from=-91d", "interactions_by_cluster_1h"),
+            ("from=-47h", "interactions_by_cluster_1m"),
+            ("from=-2d", "interactions_by_cluster_1h"),
+            ("from=-44d", "interactions_by_cluster_1h"),
+            ("from=-45d", "interactions_by_cluster_1d"),
             ("from=-365d", "interactions_by_cluster_1d"),
             ("from=-1d&cluster=0", "interactions_by_cluster_1m"),
             ("from=-1d&command=play", "interactions"),

@@ -1,0 +1,106 @@
+//! `schema/README.md` is what a real server says of our tables, word for word. `UPDATE=1 cargo test -p shardlake-schema
+//! --test readme` writes it anew.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{env, fmt::Write as _, fs, path::Path};
+
+use clickhouse::Client;
+use shardlake_embedded::{Clickhouse, Options, User};
+use shardlake_schema::{Table, migrate};
+
+const INTRODUCTION: &str = "\
+# The tables
+
+Generated from a real server: `UPDATE=1 cargo test -p shardlake-schema --test readme` writes it, and the same test without
+`UPDATE` fails when it is out of step. Edit the migrations in `schema/migrations/`, not this file.
+
+All times are UTC. **Raw tables** hold what clusters record; each of their rows names the insert that carried it (`cluster`,
+`boot`, `batch`), and `batches` says which inserts landed. **Rollups** (`_1m`, `_1h`, `_1d`: by minute, hour and day) are filled
+by materialized views and keep their numbers as states that merge: read counts with `sum(…)`, sketches with
+`quantileBFloat16Merge(level)(…)`, uniques with `uniqCombinedMerge(12)(…)`, always with `GROUP BY`. An `ALIAS` column is computed
+when it is read and is not part of `SELECT *`. TTLs are the defaults; `shardlake schema apply --retention` changes them.
+";
+
+#[derive(clickhouse::Row, serde::Deserialize)]
+struct Described {
+    name: String,
+    engine: String,
+    partition_key: String,
+    sorting_key: String,
+    engine_full: String,
+    comment: String,
+}
+
+#[derive(clickhouse::Row, serde::Deserialize)]
+struct Column {
+    name: String,
+    r#type: String,
+    default_type: String,
+    default_expression: String,
+    comment: String,
+    codec_expression: String,
+    ttl_expression: String,
+}
+
+#[tokio::test]
+async fn the_readme_says_what_describe_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
+    let admin = clickhouse.credentials(User::Admin);
+    let client = Client::default().with_url(clickhouse.url()).with_database("shardlake");
+    let client = client.with_user(admin.user).with_password(admin.password);
+    migrate::apply(&client, "shardlake").await.unwrap();
+
+    let tables = "SELECT name, engine, partition_key, sorting_key, engine_full, comment FROM system.tables \
+        WHERE database = 'shardlake' AND engine != 'MaterializedView' ORDER BY name";
+    let tables: Vec<Described> = client.query_raw(tables).fetch_all().await.unwrap();
+    let is_raw = |table: &Described| Table::ALL.iter().any(|raw| raw.name() == table.name);
+    let is_rollup = |table: &Described| table.engine == "AggregatingMergeTree";
+    let mut text = INTRODUCTION.to_owned();
+    let groups: [(&str, &dyn Fn(&Described) -> bool); 3] =
+        [("Raw tables", &is_raw), ("Rollups", &is_rollup), ("Others", &|table| !is_raw(table) && !is_rollup(table))];
+    for (title, belongs) in groups {
+        writeln!(text, "\n## {title}").unwrap();
+        for table in tables.iter().filter(|table| belongs(table)) {
+            let columns = client.query_raw("DESCRIBE TABLE {table:Identifier}").param("table", &table.name);
+            describe(&mut text, table, &columns.fetch_all().await.unwrap());
+        }
+    }
+    clickhouse.stop().await.unwrap();
+
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    if env::var_os("UPDATE").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let stands = fs::read_to_string(&path).unwrap_or_default();
+    let apart = stands.lines().zip(text.lines()).find(|(stands, says)| stands != says);
+    assert_eq!(
+        apart,
+        None,
+        "{} is out of step, the server says the right; run this test with UPDATE=1",
+        path.display()
+    );
+    assert_eq!(stands.len(), text.len(), "{} ends too early or too late", path.display());
+}
+
+fn describe(text: &mut String, table: &Described, columns: &[Column]) {
+    writeln!(text, "\n### `{}`\n\n{}.", table.name, table.comment).unwrap();
+    if table.engine != "View" {
+        let ttl = table.engine_full.split_once(" TTL ").and_then(|(_, rest)| rest.split_once(" SETTINGS "));
+        let kept = ttl.map_or("for ever".to_owned(), |(ttl, _)| format!("`TTL {ttl}`"));
+        let partition = if table.partition_key.is_empty() { "none" } else { &table.partition_key };
+        writeln!(text, "{}, sorted by `{}`, partitions `{partition}`, kept {kept}.", table.engine, table.sorting_key)
+            .unwrap();
+    }
+    writeln!(text, "\n| column | type | meaning |\n|---|---|---|").unwrap();
+    for column in columns {
+        let alias = match column.default_type.as_str() {
+            "ALIAS" => format!(" ALIAS `{}`", column.default_expression),
+            _ => String::new(),
+        };
+        let meaning = column.comment.replace('|', "\\|").replace('<', "\\<");
+        writeln!(text, "| `{}` | {}{alias} | {meaning} |", column.name, column.r#type).unwrap();
+        assert!(column.ttl_expression.is_empty() && (alias.is_empty() || column.codec_expression.is_empty()));
+    }
+}
