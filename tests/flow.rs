@@ -100,16 +100,16 @@ async fn interactions_agree(line: &Line, sent: &LedgerSnapshot) {
 
 async fn every_interaction_is_there_once(line: &Line) {
     let sql = "SELECT interaction_id, guild_id, toString(outcome), toString(error_type), user_key FROM interactions ORDER BY interaction_id";
-    let stored: Vec<(u64, u64, String, String, u64)> = line.rows(sql).await;
+    let stored: Vec<(u64, u64, String, String, u32)> = line.rows(sql).await;
     let mut sent = line.discord.interactions();
     sent.sort_by_key(|interaction| interaction.id);
     assert_eq!(stored.len(), sent.len());
-    let mut users: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut users: BTreeMap<u64, u32> = BTreeMap::new();
     for ((id, guild, outcome, error_type, user_key), sent) in stored.iter().zip(&sent) {
         assert_eq!((*id, *guild), (sent.id, sent.guild_id.unwrap_or(0)));
         let expected = if fails(*id) { ("error", "HandlerError") } else { ("success", "") };
         assert_eq!((outcome.as_str(), error_type.as_str()), expected);
-        assert_ne!((*user_key, *user_key), (0, sent.user_id), "a user is stored as a keyed hash");
+        assert!(*user_key != 0 && u64::from(*user_key) != sent.user_id, "a user is stored as a keyed hash");
         assert_eq!(users.entry(sent.user_id).or_insert(*user_key), user_key, "one user, one key");
     }
 }

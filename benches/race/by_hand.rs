@@ -36,11 +36,12 @@ struct InteractionRow {
     boot: u64,
     batch: u64,
     time: i64,
-    created_at: i64,
-    interaction_id: u64,
-    shard: u16,
+    delivery_lag_ms: i64,
+    id_low: u32,
     guild_id: u64,
-    user_key: u64,
+    shards_total: u16,
+    shard_offset: u16,
+    user_key: u32,
     r#type: &'static str,
     command: String,
     outcome: &'static str,
@@ -82,6 +83,7 @@ pub(crate) fn run(job: &Job, events: &mut Events) -> Finish {
     stopwatch.stop(gave_up)
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "the lower bits are what the columns keep")]
 fn row(interaction: &Interaction, received: Instant) -> InteractionRow {
     let (command, kind) = match &interaction.data {
         Some(InteractionData::ApplicationCommand(data)) => (data.name.clone(), "application_command"),
@@ -90,16 +92,18 @@ fn row(interaction: &Interaction, received: Instant) -> InteractionRow {
         }
         _ => (String::new(), "unknown"),
     };
+    let (id, time) = (interaction.id.get(), TimeMs::now());
     InteractionRow {
         cluster: "0",
         boot: 0,
         batch: 0,
-        time: TimeMs::now().0,
-        created_at: TimeMs::of_snowflake(interaction.id.get()).0,
-        interaction_id: interaction.id.get(),
-        shard: 0,
+        time: time.0,
+        delivery_lag_ms: time.0 - TimeMs::of_snowflake(id).0,
+        id_low: (id & 0x3f_ffff) as u32,
         guild_id: interaction.guild_id.map_or(0, twilight_model::id::Id::get),
-        user_key: interaction.author_id().map_or(0, twilight_model::id::Id::get),
+        shards_total: 1,
+        shard_offset: 0,
+        user_key: interaction.author_id().map_or(0, |id| id.get() as u32),
         r#type: kind,
         command,
         outcome: "success",

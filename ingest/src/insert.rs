@@ -6,11 +6,13 @@
 //! and keeping the rows answers the retry with 200 and stores nothing. Nor does a server remember tokens for ever. So
 //! doubt is settled by looking, before and after a retry (insert/look.rs):
 //!
-//! - Is the batch there as a whole, raw rows and what the views made of them? Then it has landed, however long ago.
+//! - Are the raw rows there? Then the same token adds what views are missing, while the server remembers it. That
+//!   `batches` has the batch does not prove that all rollups have it: a server can die between two views. Once the server
+//!   may have forgotten the token, the batch has landed, and is complained of if `batches` has not counted it. It has
+//!   landed, too, if `batches` has it and no ledger says under which token: another one would store it twice.
 //! - Is nothing there, and the server was started anew since the last attempt? Then nothing is under way any more, and the
 //!   token may be spent: it goes again with a fresh one.
 //! - Was a retry answered 200, and yet nothing is there? Then too.
-//! - Are the rows there, and not what the views made of them? Then the same token adds that, while the server remembers it.
 //!
 //! When a batch was sent last is noted in the spool's ledger. What cannot be known: whether a server that is back within
 //! some milliseconds of a sending was started after it, or after a sending whose note went with the power. Then the same
@@ -101,6 +103,8 @@ struct Way {
     pieces_log2: u8,
     /// When anything of it was sent last: something may have landed, or may be under way.
     sent: Option<Instant>,
+    /// Whether `attempt` is the last one that was made; a journal alone does not say.
+    knows_token: bool,
     /// When an attempt last ended without an answer.
     unanswered: Option<Instant>,
     too_large: bool,
@@ -113,7 +117,8 @@ impl Way {
     fn after(lent: &Lent) -> Self {
         let sent = lent.sent.map(|sent| ago(last_sending(sent.at, lent.batch.sealed_at, outside::machine_started())));
         let Sent { attempt, pieces_log2, .. } = lent.sent.unwrap_or(Sent::PERHAPS);
-        Self { attempt, pieces_log2, sent, unanswered: sent, too_large: false, failures: 0, refusals: 0 }
+        let knows_token = lent.sent.is_none_or(|sent| sent.at != Sent::UNKNOWN);
+        Self { attempt, pieces_log2, sent, knows_token, unanswered: sent, too_large: false, failures: 0, refusals: 0 }
     }
 
     /// Whether no earlier attempt can arrive any more.
@@ -194,7 +199,7 @@ impl Inserter {
             }
             self.note_sending(way).await;
             let started = Instant::now();
-            way.sent = Some(started);
+            (way.sent, way.knows_token) = (Some(started), true);
             self.heard.forget();
             let outcome = self.attempt(batch, piece, way).await;
             let verdict = outcome.as_ref().err().map(|error| answer::classify(error, self.heard.status()));
@@ -227,11 +232,11 @@ impl Inserter {
         let mut in_doubt_since = None;
         loop {
             let found = self.find(batch, way).await;
-            if found.rows >= piece.rows.end && found.counted >= piece.rows.end {
-                return Doubt::Landed;
-            }
-            if found.rows >= piece.rows.end && sent.elapsed() > TOKENS_LAST {
-                tracing::error!(table = %batch.table, batch = batch.id.batch, "a batch is there, but views have not counted it");
+            let counted_once = found.counted >= piece.rows.end && !way.knows_token;
+            if found.rows >= piece.rows.end && (counted_once || sent.elapsed() > TOKENS_LAST) {
+                if found.counted < piece.rows.end {
+                    tracing::error!(table = %batch.table, batch = batch.id.batch, "a batch is there, but views have not counted it");
+                }
                 return Doubt::Landed;
             }
             if found.rows > piece.rows.start {

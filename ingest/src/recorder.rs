@@ -244,11 +244,12 @@ impl Shared {
         self.metrics.commands.finished(row.command.as_str(), f64::from(row.duration_ms) / 1000.0, error_type);
     }
 
-    /// The stored form of a user id: a keyed hash, or 0 without a key.
-    pub(crate) fn user_key(&self, user_id: u64) -> u64 {
+    /// The stored form of a user id: the lower half of a keyed hash, or 0 without a key.
+    #[allow(clippy::cast_possible_truncation, reason = "32 bits tell users apart well enough to count them")]
+    pub(crate) fn user_key(&self, user_id: u64) -> u32 {
         self.user_hasher.map_or(0, |mut hasher| {
             hasher.write_u64(user_id);
-            hasher.finish()
+            hasher.finish() as u32
         })
     }
 

@@ -8,7 +8,7 @@ use serde::{
     Deserialize,
     de::{Deserializer, Visitor},
 };
-use shardlake_schema::{Name, TimeMs, rows};
+use shardlake_schema::{Name, Repeating, TimeMs, rows};
 use twilight_model::application::interaction::{
     Interaction, InteractionContextType, InteractionData,
     application_command::{CommandDataOption, CommandOptionValue},
@@ -176,13 +176,16 @@ pub(crate) fn opened(seen: &Seen<'_>, shared: &Shared, shard: u16, now: TimeMs) 
     } else {
         seen.command.split(shared.config.custom_id_delimiter).next().unwrap_or_default()
     };
+    let (delivery_lag_ms, id_low) = rows::Interaction::snowflake_parts(seen.id, now);
+    let shards_total = shared.config.shards.total.max(1);
     rows::Interaction {
         time: now,
-        created_at: TimeMs::of_snowflake(seen.id),
-        interaction_id: seen.id,
-        shard,
-        guild_id: seen.guild_id,
-        user_key: shared.user_key(seen.user_id),
+        delivery_lag_ms,
+        id_low,
+        guild_id: Repeating(seen.guild_id),
+        shards_total,
+        shard_offset: rows::Interaction::shard_offset(seen.guild_id, shard, shards_total),
+        user_key: Repeating(shared.user_key(seen.user_id)),
         r#type: kind_name(seen.kind).into(),
         command: shared.names.commands.intern(command),
         outcome: "received".into(),

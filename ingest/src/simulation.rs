@@ -8,10 +8,12 @@
 //! After every step: the law holds for every table, and no row is stored twice. At the end, when all is mended: every row
 //! that was promised is stored or was counted as dropped, and the rollup is what the raw tables hold.
 //!
-//! Two things are counted and not held against the writer, because it cannot know better. A ClickHouse that dies with a
+//! Three things are counted and not held against the writer, because it cannot know better. A ClickHouse that dies with a
 //! token noted and its rows lost, and that is back within some hundred milliseconds of the sending, or while the note of
 //! that is lost with power or disk: its rollup may count the batch twice. And a power loss that leaves less of a journal
-//! than had landed: where only the raw rows had, the rollup gets the rest only. The raw rows are right in both.
+//! than had landed: where only the raw rows had, the rollup gets the rest only. And a ClickHouse that dies between two views
+//! of a batch whose process dies as well, before anything of it was in a ledger: a rollup may be short. The raw rows are
+//! right in all three.
 //!
 //! `SHARDLAKE_SEEDS=10000` runs so many worlds, `SHARDLAKE_SEED=7` runs one of them alone, with `SHARDLAKE_TRACE=1` it says
 //! what happened in it.

@@ -92,7 +92,7 @@ impl Tracker {
     /// A new interaction waits for its end; `tracked` if a timer runs for it. Returns one that had to be given up for it.
     pub(crate) fn begin(&self, row: Interaction, received: Instant, tracked: bool) -> Option<Interaction> {
         let mut table = self.lock();
-        let id = row.interaction_id;
+        let id = row.interaction_id();
         match table.by_id.entry(id) {
             Entry::Occupied(mut known) => {
                 known.get_mut().tracked |= tracked;
@@ -230,18 +230,20 @@ fn short_type_name<T>() -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use shardlake_schema::TimeMs;
+    use shardlake_schema::{Repeating, TimeMs};
 
     use super::*;
 
     fn row(id: u64) -> Interaction {
+        let (delivery_lag_ms, id_low) = Interaction::snowflake_parts(id, TimeMs(1));
         Interaction {
             time: TimeMs(1),
-            created_at: TimeMs(0),
-            interaction_id: id,
-            shard: 0,
-            guild_id: 0,
-            user_key: 0,
+            delivery_lag_ms,
+            id_low,
+            guild_id: Repeating(0),
+            shards_total: 1,
+            shard_offset: 0,
+            user_key: Repeating(0),
             r#type: "application_command".into(),
             command: "play".into(),
             outcome: "received".into(),
@@ -279,7 +281,7 @@ mod tests {
         let outcomes: Vec<_> = tracker
             .expired(now + TOKEN_LIFETIME + Duration::from_secs(1))
             .into_iter()
-            .map(|row| (row.interaction_id, row.outcome.to_string()))
+            .map(|row| (row.interaction_id(), row.outcome.to_string()))
             .collect();
         assert_eq!(outcomes, [(1, "untracked".to_owned()), (2, "timed_out".to_owned())]);
         assert_eq!(tracker.give_up().len(), 1);
@@ -291,7 +293,7 @@ mod tests {
         let now = Instant::now();
         let overflow = MAX_PENDING as u64 + 1;
         let mut given_up = (1..=overflow).filter_map(|id| tracker.begin(row(id), now, false));
-        assert_eq!(given_up.next().map(|row| row.interaction_id), Some(1));
+        assert_eq!(given_up.next().map(|row| row.interaction_id()), Some(1));
         assert!(given_up.next().is_none());
     }
 

@@ -29,7 +29,7 @@ fn boot(random: i64) -> i64 {
 /// One interaction in batch `batch`, `second` seconds after the start.
 fn interaction(cluster: &str, batch: u64, second: i64) -> Value {
     let time = START_MS + 1000 * second;
-    json!({"cluster": cluster, "boot": boot(0), "batch": batch, "time": time, "created_at": time, "interaction_id": batch,
+    json!({"cluster": cluster, "boot": boot(0), "batch": batch, "time": time, "id_low": batch, "shards_total": 1,
         "type": "application_command", "command": "play", "outcome": "success"})
 }
 

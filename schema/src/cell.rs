@@ -76,6 +76,39 @@ number_cell!(i64, "Int64", Int64Type, Int64);
 number_cell!(f32, "Float32", Float32Type, Float32);
 number_cell!(f64, "Float64", Float64Type, Float64);
 
+/// A number that repeats: ClickHouse stores it by its place in a dictionary. It travels as it is, since its dictionary would
+/// be as long as most batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Repeating<T>(pub T);
+
+macro_rules! repeating_cell {
+    ($rust:ty, $clickhouse:literal) => {
+        impl Cell for Repeating<$rust> {
+            const CLICKHOUSE: &'static str = $clickhouse;
+
+            fn arrow_type() -> DataType {
+                <$rust>::arrow_type()
+            }
+
+            fn array<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
+                <$rust>::array(values.map(|value| &value.0))
+            }
+
+            fn put(&self, out: &mut Vec<u8>) {
+                self.0.put(out);
+            }
+
+            fn take(bytes: &mut &[u8]) -> Option<Self> {
+                <$rust>::take(bytes).map(Self)
+            }
+        }
+    };
+}
+
+repeating_cell!(u32, "LowCardinality(UInt32)");
+repeating_cell!(u64, "LowCardinality(UInt64)");
+repeating_cell!(i64, "LowCardinality(Int64)");
+
 /// A moment: milliseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct TimeMs(pub i64);

@@ -23,5 +23,5 @@ pub mod users;
 
 pub mod answer;
 
-pub use cell::{Cell, Labels, Name, TimeMs};
+pub use cell::{Cell, Labels, Name, Repeating, TimeMs};
 pub use table::{BatchId, Row, Table};

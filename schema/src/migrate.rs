@@ -52,6 +52,9 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(4, "samples", "0004_samples.sql"),
     migration!(5, "processes", "0005_processes.sql"),
     migration!(6, "batches", "0006_batches.sql"),
+    migration!(7, "interactions_by_time", "0007_interactions_by_time.sql"),
+    migration!(8, "interactions_rollups", "0008_interactions_rollups.sql"),
+    migration!(9, "gateway_rollups", "0009_gateway_rollups.sql"),
 ];
 
 /// Why a database could not be brought to this build's schema.

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use arrow::{array::ArrayRef, datatypes::DataType};
 
 use crate::{
-    cell::{Cell, Labels, Name, TimeMs},
+    cell::{Cell, Labels, Name, Repeating, TimeMs},
     table::{self, Row, Table},
 };
 
@@ -63,13 +63,14 @@ macro_rules! rows {
 
 rows! {
     /// One finished interaction, or one given up on.
-    Interaction in Interactions, sorted by (r#type, command, time) {
+    Interaction in Interactions, sorted by (time) {
         time: TimeMs,
-        created_at: TimeMs,
-        interaction_id: u64,
-        shard: u16,
-        guild_id: u64,
-        user_key: u64,
+        delivery_lag_ms: Repeating<i64>,
+        id_low: u32,
+        guild_id: Repeating<u64>,
+        shards_total: u16,
+        shard_offset: u16,
+        user_key: Repeating<u32>,
         r#type: Name,
         command: Name,
         outcome: Name,
@@ -141,6 +142,37 @@ rows! {
         rows_landed: u64,
         rows_spooled: u64,
         rows_dropped: u64,
+    }
+}
+
+/// A snowflake's lowest bits, which are not its time
+/// (<https://discord.com/developers/docs/reference#snowflakes>).
+const SNOWFLAKE_LOW_BITS: u32 = 22;
+
+impl Interaction {
+    /// What the row keeps of the interaction's snowflake: the time from its creation to `received`, and its lower bits.
+    #[allow(clippy::cast_possible_truncation, reason = "22 bits fit")]
+    pub fn snowflake_parts(interaction_id: u64, received: TimeMs) -> (Repeating<i64>, u32) {
+        let lag_ms = received.0 - TimeMs::of_snowflake(interaction_id).0;
+        (Repeating(lag_ms), (interaction_id & ((1 << SNOWFLAKE_LOW_BITS) - 1)) as u32)
+    }
+
+    /// The snowflake that [`Interaction::snowflake_parts`] took apart.
+    pub fn interaction_id(&self) -> u64 {
+        let created_ms = self.time.0 - self.delivery_lag_ms.0 - TimeMs::DISCORD_EPOCH.0;
+        (created_ms.cast_unsigned() << SNOWFLAKE_LOW_BITS) + u64::from(self.id_low)
+    }
+
+    /// What the row keeps of the shard: how many shards it lies behind the one that Discord's formula
+    /// `(guild_id >> 22) % shards_total` names (<https://discord.com/developers/docs/events/gateway#sharding-sharding-formula>).
+    /// Nearly always 0, so that it takes no room. `shards_total` must be above 0 and `shard` below it.
+    ///
+    /// # Panics
+    /// If `shards_total` is 0.
+    #[allow(clippy::cast_possible_truncation, reason = "it is below `shards_total`")]
+    pub fn shard_offset(guild_id: u64, shard: u16, shards_total: u16) -> u16 {
+        let total = u64::from(shards_total);
+        ((u64::from(shard) + total - (guild_id >> SNOWFLAKE_LOW_BITS) % total) % total) as u16
     }
 }
 

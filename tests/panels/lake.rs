@@ -26,8 +26,8 @@ const MOMENTS: &str = "
 /// Rows of every table. Shards come and go every two minutes; the cluster `it's` died three minutes ago; of every cluster
 /// the batch before the last is missing.
 const ROWS: &[&str] = &[
-    "INSERT INTO interactions (cluster, boot, batch, time, created_at, interaction_id, shard, guild_id, user_key, type, command, outcome, error_type, response_ms, duration_ms, locale, context)
-     SELECT cluster, 1, 1, at, at - 0.2, id, id % 4, id % 50, id % 500, 'application_command', concat('command ', toString(id % 7)), if(id % 30 = 7, 'error', 'success'), if(id % 30 = 7, 'Timeout', ''), 50 + id % 400, 60 + id % 900, 'en-GB', 'guild' FROM {moments}",
+    "INSERT INTO interactions (cluster, boot, batch, time, delivery_lag_ms, id_low, shards_total, shard_offset, guild_id, user_key, type, command, outcome, error_type, response_ms, duration_ms, locale, context)
+     SELECT cluster, 1, 1, at, 200, id, 4, id % 4, id % 50, id % 500, 'application_command', concat('command ', toString(id % 7)), if(id % 30 = 7, 'error', 'success'), if(id % 30 = 7, 'Timeout', ''), 50 + id % 400, 60 + id % 900, 'en-GB', 'guild' FROM {moments}",
     "INSERT INTO shard_events (cluster, boot, batch, time, shard, event, state, cause, initiator, close_code, close_reason, resumable, in_state_ms, downtime_ms, replayed, latency_ms)
      SELECT cluster, 1, 1, at + arrayJoin([0, 2]) AS time, id % 4, if(time = at, 'disconnected', 'resumed'), if(time = at, 'disconnected', 'active'), if(time = at, 'op7', ''), '', if(time = at, 4000, 0), '', 1, 1000, if(time = at, 0, 2000), 3, 40 FROM {moments} WHERE id % 12 = 0 OR id >= 2160",
     "INSERT INTO gateway_counts (cluster, boot, batch, time, shard, event, dispatches, replayed, bytes)

@@ -1,7 +1,7 @@
 //! A ClickHouse that is as good as the writer may rely on, and no better.
 //!
-//! An insert lands in two steps, one after the other: the raw rows, then what the materialized view makes of them. Each
-//! step does nothing if it knows the token. A kill comes between the two, or in the midst of one: the token is noted then,
+//! An insert lands in three steps, one after the other: the raw rows, `batches`, then a rollup that no look shows. Each
+//! step does nothing if it knows the token. A kill comes between them, or in the midst of one: the token is noted then,
 //! and the rows are not there. Tables and tokens survive it; what was under way does not go on.
 
 use std::{
@@ -42,10 +42,11 @@ pub(super) struct Mood {
     pub(super) is_slow: f64,
 }
 
-/// A batch, as the raw table and the rollup have it.
+/// A batch, as the raw table, `batches` and the rollup have it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counted {
     raw: u64,
+    counted: u64,
     rollup: u64,
     /// Rows that it has, as its inserts say.
     rows: u64,
@@ -55,7 +56,8 @@ pub(super) struct Counted {
 #[derive(Default)]
 struct Stored {
     tokens: BTreeSet<String>,
-    view_tokens: BTreeSet<String>,
+    counted_tokens: BTreeSet<String>,
+    rollup_tokens: BTreeSet<String>,
     /// Ids of the rows, and the batches they came with.
     rows: BTreeMap<u64, request::Key>,
     /// Ids of rows that were stored once more.
@@ -63,6 +65,8 @@ struct Stored {
     batches: BTreeMap<request::Key, Counted>,
     /// Batches with a token whose rows are not there.
     holes: BTreeSet<request::Key>,
+    /// Batches that a kill cut off between `batches` and the rollup.
+    cut_off: BTreeSet<request::Key>,
     /// The writer's machine has lost its power.
     power_was_lost: bool,
     /// Inserts that have arrived and not ended, with the step they are at.
@@ -73,7 +77,7 @@ struct Stored {
 #[derive(Clone, Copy, PartialEq)]
 enum Step {
     Raw,
-    View,
+    Views,
 }
 
 pub(super) struct Clickhouse {
@@ -110,6 +114,9 @@ impl Clickhouse {
                 count("tokens without their rows");
                 stored.holes.insert(insert.key.clone());
             }
+            if step == Step::Views {
+                stored.cut_off.insert(insert.key.clone());
+            }
             note(format!("killed during {} {}", insert.token, hole));
         }
     }
@@ -137,10 +144,12 @@ impl Clickhouse {
         sleep(self.takes("inserts that were slow")).await;
         self.land_raw(&insert);
         if let Some((_, step)) = self.stored.borrow_mut().under_way.get_mut(&number) {
-            *step = Step::View;
+            *step = Step::Views;
         }
         sleep(self.takes("views that were slow")).await;
-        self.land_view(&insert);
+        self.count_batch(&insert);
+        sleep(self.takes("rollups that were slow")).await;
+        self.roll_up(&insert);
         self.stored.borrow_mut().under_way.remove(&number);
         if !self.happens(self.mood.get().loses_answers) {
             return Answer::Says(200, Vec::new());
@@ -170,13 +179,22 @@ impl Clickhouse {
         note(format!("raw {} {} {is_new}", insert.token, insert.rows));
     }
 
-    fn land_view(&self, insert: &Insert) {
+    fn count_batch(&self, insert: &Insert) {
         let mut stored = self.stored.borrow_mut();
-        let is_new = stored.view_tokens.insert(insert.token.clone());
+        let is_new = stored.counted_tokens.insert(insert.token.clone());
+        if is_new {
+            stored.batches.entry(insert.key.clone()).or_default().counted += insert.rows;
+        }
+        note(format!("batches {} {} {is_new}", insert.token, insert.rows));
+    }
+
+    fn roll_up(&self, insert: &Insert) {
+        let mut stored = self.stored.borrow_mut();
+        let is_new = stored.rollup_tokens.insert(insert.token.clone());
         if is_new {
             stored.batches.entry(insert.key.clone()).or_default().rollup += insert.rows;
         }
-        note(format!("view {} {} {is_new}", insert.token, insert.rows));
+        note(format!("rollup {} {} {is_new}", insert.token, insert.rows));
     }
 
     async fn look(&self, look: &Look) -> Answer {
@@ -184,7 +202,7 @@ impl Clickhouse {
             return refusal;
         }
         sleep(self.takes("looks that were slow")).await;
-        let found = self.stored.borrow().batches.get(&look.key).map_or((0, 0), |batch| (batch.raw, batch.rollup));
+        let found = self.stored.borrow().batches.get(&look.key).map_or((0, 0), |batch| (batch.raw, batch.counted));
         let up = turmoil::sim_elapsed().unwrap_or_default().saturating_sub(self.started_at.get());
         note(format!("look {:?} {found:?} {}", look.key, up.as_secs()));
         Answer::Says(200, request::found(found.0, found.1, up.as_secs()))
@@ -247,6 +265,7 @@ impl Clickhouse {
     /// with its process before it had landed as a whole, and was never promised, is nobody's to complete.
     pub(super) fn mismatches(&self, promised: &BTreeSet<u64>) -> Vec<(request::Key, u64, u64)> {
         let stored = self.stored.borrow();
+        let newest_boot = stored.batches.keys().map(|(_, boot, _)| *boot).max();
         let is_wrong = |key: &request::Key, batch: &Counted| {
             // What the writer cannot know is not promised: see the head of `simulation.rs`.
             if stored.holes.contains(key) && batch.raw == batch.rows && batch.rollup == 2 * batch.raw {
@@ -255,6 +274,15 @@ impl Clickhouse {
             }
             if stored.power_was_lost && batch.rollup < batch.raw {
                 count("power losses that left less of a batch than had landed: the rollup is short");
+                return false;
+            }
+            // Its process is dead, too: only the journal knew of the batch, and not under which token it went.
+            if stored.cut_off.contains(key)
+                && batch.counted == batch.raw
+                && batch.rollup < batch.raw
+                && Some(key.1) < newest_boot
+            {
+                count("deaths between two views, and of the process: the rollup is short");
                 return false;
             }
             let is_promised = batch.ids.iter().any(|id| promised.contains(id));

@@ -9,7 +9,7 @@ use std::{
 };
 
 use shardlake_schema::{
-    Labels, TimeMs,
+    Labels, Repeating, TimeMs,
     rows::{GatewayCount, Interaction, Sample},
 };
 use tokio::{runtime::Handle, task::JoinSet, time::sleep};
@@ -148,14 +148,15 @@ fn push(shared: &Shared, id: u64) {
     }
 }
 
-fn interaction(time: TimeMs, interaction_id: u64) -> Interaction {
+fn interaction(time: TimeMs, id: u64) -> Interaction {
     Interaction {
         time,
-        created_at: time,
-        interaction_id,
-        shard: 0,
-        guild_id: 7,
-        user_key: 0,
+        delivery_lag_ms: Repeating(0),
+        id_low: u32::try_from(id).expect("a world has fewer rows"),
+        guild_id: Repeating(7),
+        shards_total: 1,
+        shard_offset: 0,
+        user_key: Repeating(0),
         r#type: "ping".into(),
         command: "".into(),
         outcome: "success".into(),

@@ -2,7 +2,7 @@
 
 use arrow::{
     array::{AsArray as _, RecordBatch},
-    datatypes::{Float64Type, UInt64Type},
+    datatypes::{Float64Type, UInt32Type, UInt64Type},
     ipc::reader::StreamReader,
 };
 use hyper::body::Bytes;
@@ -53,7 +53,7 @@ fn insert(sql: &str, token: String, body: &Bytes) -> Option<Insert> {
 /// The column in which `process.rs` writes a row's id.
 fn id_column(table: &str) -> Option<&'static str> {
     match table {
-        "interactions" => Some("interaction_id"),
+        "interactions" => Some("id_low"),
         "gateway_counts" => Some("bytes"),
         "samples" => Some("value"),
         _ => None,
@@ -65,6 +65,9 @@ fn ids(batch: &RecordBatch, column: &str) -> Vec<u64> {
     let column = batch.column_by_name(column).expect("the table has it");
     if let Some(numbers) = column.as_primitive_opt::<UInt64Type>() {
         return numbers.values().to_vec();
+    }
+    if let Some(numbers) = column.as_primitive_opt::<UInt32Type>() {
+        return numbers.values().iter().map(|number| u64::from(*number)).collect();
     }
     column.as_primitive::<Float64Type>().values().iter().map(|value| *value as u64).collect()
 }

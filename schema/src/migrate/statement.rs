@@ -29,9 +29,11 @@ mod tests {
     /// An action of ALTER that can be repeated.
     const REPEATABLE_ACTIONS: &[&str] = &[
         "ADD COLUMN IF NOT EXISTS ",
+        "ADD CONSTRAINT IF NOT EXISTS ",
         "ADD INDEX IF NOT EXISTS ",
         "ADD PROJECTION IF NOT EXISTS ",
         "DROP COLUMN IF EXISTS ",
+        "DROP CONSTRAINT IF EXISTS ",
         "DROP INDEX IF EXISTS ",
         "DROP PROJECTION IF EXISTS ",
         "RENAME COLUMN IF EXISTS ",
@@ -55,6 +57,9 @@ mod tests {
                 return false;
             }
             return actions.iter().all(|action| REPEATABLE_ACTIONS.iter().any(|start| action.starts_with(start)));
+        }
+        if first.starts_with("INSERT INTO ") {
+            return statement.contains(" NOT IN (SELECT "); // adds what is not there
         }
         REPEATABLE.iter().copied().flatten().any(|start| first.starts_with(start))
     }
