@@ -89,6 +89,10 @@ async fn each_kind_of_drift_is_one_line() {
             "shard_events: comment is `x`, this build makes `One change in the life of a shard`",
         ),
         (
+            "ALTER TABLE shard_events ADD CONSTRAINT closed CHECK boot = 1",
+            "shard_events: constraints is `CONSTRAINT closed CHECK boot = 1`, this build makes ``",
+        ),
+        (
             "ALTER TABLE shard_events ADD INDEX by_cause cause TYPE set(10) GRANULARITY 2",
             "shard_events index by_cause is not of this build's making",
         ),
