@@ -252,7 +252,7 @@ AS SELECT
 FROM interactions GROUP BY guild_id, time
 SETTINGS max_block_size = 8192, min_insert_block_size_rows = 8192, max_bytes_before_external_group_by = 500000000;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_cluster_1m_view TO interactions_by_cluster_1m AS SELECT
+CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_cluster_1m_view TO interactions_by_cluster_1m DEFINER = CURRENT_USER SQL SECURITY DEFINER AS SELECT
     cluster, toStartOfMinute(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
@@ -263,7 +263,7 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_cluster_1m_view TO intera
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY cluster, time;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_cluster_1h_view TO interactions_by_cluster_1h AS SELECT
+CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_cluster_1h_view TO interactions_by_cluster_1h DEFINER = CURRENT_USER SQL SECURITY DEFINER AS SELECT
     cluster, toStartOfHour(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
@@ -274,7 +274,7 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_cluster_1h_view TO intera
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY cluster, time;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_cluster_1d_view TO interactions_by_cluster_1d AS SELECT
+CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_cluster_1d_view TO interactions_by_cluster_1d DEFINER = CURRENT_USER SQL SECURITY DEFINER AS SELECT
     cluster, toStartOfDay(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
@@ -285,7 +285,7 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_cluster_1d_view TO intera
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY cluster, time;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_command_1m_view TO interactions_by_command_1m AS SELECT
+CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_command_1m_view TO interactions_by_command_1m DEFINER = CURRENT_USER SQL SECURITY DEFINER AS SELECT
     type, command, toStartOfMinute(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
@@ -296,7 +296,7 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_command_1m_view TO intera
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY type, command, time;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_command_1h_view TO interactions_by_command_1h AS SELECT
+CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_command_1h_view TO interactions_by_command_1h DEFINER = CURRENT_USER SQL SECURITY DEFINER AS SELECT
     type, command, toStartOfHour(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
@@ -307,7 +307,7 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_command_1h_view TO intera
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY type, command, time;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_command_1d_view TO interactions_by_command_1d AS SELECT
+CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_command_1d_view TO interactions_by_command_1d DEFINER = CURRENT_USER SQL SECURITY DEFINER AS SELECT
     type, command, toStartOfDay(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,
@@ -318,7 +318,7 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_command_1d_view TO intera
     uniqCombinedStateIf(12)(user_key, user_key != 0) AS users
 FROM interactions GROUP BY type, command, time;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_guild_1d_view TO interactions_by_guild_1d AS SELECT
+CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_by_guild_1d_view TO interactions_by_guild_1d DEFINER = CURRENT_USER SQL SECURITY DEFINER AS SELECT
     guild_id, toStartOfDay(interactions.time) AS time, count() AS interactions,
     countIf(outcome = 'success') AS succeeded, countIf(outcome = 'error') AS failed, countIf(outcome = 'panic') AS panicked,
     countIf(outcome = 'timed_out') AS timed_out, countIf(outcome = 'cancelled') AS cancelled,

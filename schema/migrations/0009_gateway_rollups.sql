@@ -58,15 +58,15 @@ COMMENT 'Dispatches per type, cluster and day'
 AS SELECT event, cluster, toStartOfDay(gateway_counts.time) AS time, sum(gateway_counts.dispatches) AS dispatches, sum(gateway_counts.replayed) AS replayed, sum(gateway_counts.bytes) AS bytes
 FROM gateway_counts GROUP BY event, cluster, time;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS gateway_counts_1m_view TO gateway_counts_1m AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS gateway_counts_1m_view TO gateway_counts_1m DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT event, cluster, toStartOfMinute(gateway_counts.time) AS time, sum(gateway_counts.dispatches) AS dispatches, sum(gateway_counts.replayed) AS replayed, sum(gateway_counts.bytes) AS bytes
 FROM gateway_counts GROUP BY event, cluster, time;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS gateway_counts_1h_view TO gateway_counts_1h AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS gateway_counts_1h_view TO gateway_counts_1h DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT event, cluster, toStartOfHour(gateway_counts.time) AS time, sum(gateway_counts.dispatches) AS dispatches, sum(gateway_counts.replayed) AS replayed, sum(gateway_counts.bytes) AS bytes
 FROM gateway_counts GROUP BY event, cluster, time;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS gateway_counts_1d_view TO gateway_counts_1d AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS gateway_counts_1d_view TO gateway_counts_1d DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT event, cluster, toStartOfDay(gateway_counts.time) AS time, sum(gateway_counts.dispatches) AS dispatches, sum(gateway_counts.replayed) AS replayed, sum(gateway_counts.bytes) AS bytes
 FROM gateway_counts GROUP BY event, cluster, time;
 
@@ -95,7 +95,7 @@ AS SELECT cluster, shard, event, cause, toStartOfDay(shard_events.time) AS time,
     sum(shard_events.downtime_ms) AS downtime_ms, max(shard_events.downtime_ms) AS longest_downtime_ms, sum(shard_events.replayed) AS replayed
 FROM shard_events GROUP BY cluster, shard, event, cause, time;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS shard_events_1d_view TO shard_events_1d AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS shard_events_1d_view TO shard_events_1d DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT cluster, shard, event, cause, toStartOfDay(shard_events.time) AS time, count() AS events,
     sum(shard_events.downtime_ms) AS downtime_ms, max(shard_events.downtime_ms) AS longest_downtime_ms, sum(shard_events.replayed) AS replayed
 FROM shard_events GROUP BY cluster, shard, event, cause, time;
@@ -124,7 +124,7 @@ AS SELECT cluster, toUInt16OrZero(labels['shard']) AS shard, toStartOfHour(sampl
     count() AS samples, sum(value) AS latency_sum_s, min(value) AS latency_min_s, max(value) AS latency_max_s
 FROM samples WHERE name = 'discord_shard_latency_seconds' GROUP BY cluster, shard, time;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS shard_latency_1h_view TO shard_latency_1h AS
+CREATE MATERIALIZED VIEW IF NOT EXISTS shard_latency_1h_view TO shard_latency_1h DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT cluster, toUInt16OrZero(labels['shard']) AS shard, toStartOfHour(samples.time) AS time,
     count() AS samples, sum(value) AS latency_sum_s, min(value) AS latency_min_s, max(value) AS latency_max_s
 FROM samples WHERE name = 'discord_shard_latency_seconds' GROUP BY cluster, shard, time;

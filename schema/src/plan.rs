@@ -1,8 +1,11 @@
 //! What applying this build's schema would do, said before it is done. Planning changes nothing, and needs no more than
 //! the right to read.
 
+mod touched;
+
 use clickhouse::Client;
 
+use self::touched::Touched;
 use crate::{
     migrate::{
         MIGRATIONS, MigrateError, Migration,
@@ -95,7 +98,9 @@ pub async fn plan_these(
     done.refuse_strange_history(migrations)?;
     let sizes = sizes(&client, database).await.map_err(record)?;
     let to_do = &migrations[done.migrations()..];
-    let pending = to_do.iter().map(|migration| pending(migration, done.statements_of(migration), &sizes)).collect();
+    let mut touched = Touched::among(&sizes);
+    let pending =
+        to_do.iter().map(|migration| pending(migration, done.statements_of(migration), &mut touched)).collect();
 
     let is_there = |table: &str| sizes.iter().any(|size| size.table == table);
     let is_to_come = |table: &str| to_do.iter().any(|migration| makes(migration, table));
@@ -116,16 +121,14 @@ async fn sizes(client: &Client, database: &str) -> clickhouse::error::Result<Vec
     Ok(sizes.into_iter().map(|(table, rows, bytes)| Rewrite { table, rows, bytes }).collect())
 }
 
-fn pending(migration: &Migration, done: usize, sizes: &[Rewrite]) -> Pending {
-    let left = || statements(migration.sql).into_iter().skip(done);
-    let touches =
-        |table: &str| left().any(|statement| moves_data(statement) && words(statement).any(|word| word == table));
+fn pending(migration: &Migration, done: usize, touched: &mut Touched<'_>) -> Pending {
+    let left: Vec<&str> = statements(migration.sql).into_iter().skip(done).collect();
     Pending {
         version: migration.version,
         name: migration.name,
         done,
-        statements: left().map(summary).collect(),
-        rewrites: sizes.iter().filter(|size| touches(&size.table)).cloned().collect(),
+        statements: left.iter().map(|statement| summary(statement)).collect(),
+        rewrites: touched.by(&left),
     }
 }
 
@@ -139,29 +142,11 @@ fn summary(statement: &str) -> String {
     cut + "…"
 }
 
-fn words(statement: &str) -> impl Iterator<Item = &str> {
-    let is_separator = |c: char| !c.is_ascii_alphanumeric() && c != '_';
-    code_lines(statement).flat_map(move |line| line.split(is_separator)).filter(|word| !word.is_empty())
-}
-
-/// Whether a statement reads or writes the data of tables, rather than what is known of them.
-fn moves_data(statement: &str) -> bool {
-    let words: Vec<&str> = words(statement).collect();
-    let says = |phrase: &[&str]| words.windows(phrase.len()).any(|window| window == phrase);
-    match words.first() {
-        Some(&"CREATE") => !words.iter().take(5).any(|word| *word == "VIEW") && says(&["AS", "SELECT"]),
-        Some(&"ALTER") => {
-            ["UPDATE", "DELETE", "MATERIALIZE"].iter().any(|action| says(&[action])) || says(&["MODIFY", "COLUMN"])
-        }
-        first => first == Some(&"INSERT"),
-    }
-}
-
 /// Whether a migration makes `table`.
 fn makes(migration: &Migration, table: &str) -> bool {
     let creates = |statement: &str| {
         let head = summary(statement);
-        head.starts_with("CREATE ") && words(&head).any(|word| word == table)
+        head.starts_with("CREATE ") && touched::words(&head).any(|word| word == table)
     };
     statements(migration.sql).into_iter().any(creates)
 }
@@ -169,26 +154,6 @@ fn makes(migration: &Migration, table: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn statements_that_move_data_are_told_from_those_that_do_not() {
-        for statement in [
-            "-- x\nCREATE OR REPLACE TABLE a ENGINE = MergeTree ORDER BY b AS\nSELECT * FROM old_a",
-            "INSERT INTO a SELECT * FROM b",
-            "ALTER TABLE a MODIFY COLUMN IF EXISTS b UInt8",
-            "ALTER TABLE a\n    MATERIALIZE INDEX c",
-        ] {
-            assert!(moves_data(statement), "{statement}");
-        }
-        for statement in [
-            "CREATE TABLE IF NOT EXISTS a (b UInt8) ENGINE = Null",
-            "CREATE MATERIALIZED VIEW IF NOT EXISTS a TO b AS SELECT 1 FROM c",
-            "-- INSERT INTO a\nRENAME TABLE IF EXISTS a TO b",
-            "ALTER TABLE a ADD COLUMN IF NOT EXISTS b UInt8",
-        ] {
-            assert!(!moves_data(statement), "{statement}");
-        }
-    }
 
     #[test]
     fn a_summary_fits_on_a_line() {

@@ -95,7 +95,12 @@ impl Keep {
 
     /// The other way round; `None` for a TTL that is not of our making.
     fn of_ttl(ttl: &str) -> Option<Self> {
-        let (_, interval) = ttl.strip_prefix("toDateTime(")?.split_once(") + ")?;
+        // Migrations also write the bare column, where it is a DateTime already.
+        let (column, interval) = ttl.split_once(" + ")?;
+        let column = column.strip_prefix("toDateTime(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(column);
+        if !column.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            return None;
+        }
         let unit = Unit::ALL.into_iter().find(|unit| interval.starts_with(&format!("{}(", unit.function())))?;
         let count = interval[unit.function().len()..].strip_prefix('(')?.strip_suffix(')')?;
         Some(Self::For(count.parse().ok()?, unit))
@@ -238,10 +243,12 @@ mod tests {
 
     #[test]
     fn a_ttl_of_somebody_else_is_not_taken_for_ours() {
+        assert_eq!(Keep::of_ttl("time + toIntervalDay(90)"), Some(Keep::For(90, Unit::Day)));
         for ttl in [
-            "time + toIntervalDay(1)",
             "toDateTime(time) + toIntervalHour(1)",
             "toDateTime(time) + toIntervalDay(1) WHERE x",
+            "toDateTime(time + 1) + toIntervalDay(1)",
+            "least(time, now()) + toIntervalDay(1)",
         ] {
             assert_eq!(Keep::of_ttl(ttl), None, "{ttl}");
         }

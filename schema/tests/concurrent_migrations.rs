@@ -95,7 +95,8 @@ async fn of_many_runs_at_once_one_migrates() {
     let carried_out = carried_out(&client).await;
     assert!(carried_out.len() > MIGRATIONS.len(), "{carried_out:?}");
     for (statement, times) in carried_out {
-        assert_eq!(times, 1, "{statement}");
+        let written: u64 = MIGRATIONS.iter().map(|migration| migration.sql.matches(&statement).count() as u64).sum();
+        assert_eq!(times, written, "{statement}");
     }
     let remembered: Vec<(u32, u64)> = client
         .query_raw("SELECT version, count() FROM migrations GROUP BY version ORDER BY version")

@@ -54,6 +54,22 @@ async fn planning_an_install_makes_nothing() {
 }
 
 #[tokio::test]
+async fn an_upgrade_says_what_it_goes_through() {
+    let (clickhouse, client, _directory) = server().await;
+    apply_these(&client, DATABASE, &MIGRATIONS[..6]).await.unwrap();
+    let rows = "INSERT INTO interactions (cluster, boot, batch, time) SELECT '0', 1, 1, now() FROM numbers(1000)";
+    client.query_raw(rows).execute().await.unwrap();
+    let upgrade = plan(&client, DATABASE, &[]).await.unwrap();
+    let rewrites = |version: u32| {
+        let pending = upgrade.migrations.iter().find(|pending| pending.version == version).unwrap();
+        pending.rewrites.iter().map(|rewrite| (rewrite.table.as_str(), rewrite.rows)).collect::<Vec<_>>()
+    };
+    assert_eq!(rewrites(7), [("interactions", 1000)], "it is renamed before it is read");
+    assert_eq!(rewrites(8), [("interactions", 1000)]);
+    clickhouse.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_left_of_an_interrupted_migration_is_planned_with_what_it_rewrites() {
     let (clickhouse, client, _directory) = server().await;
     let first = Migration {

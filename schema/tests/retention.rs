@@ -176,7 +176,7 @@ async fn what_may_surprise_is_said() {
     assert!(warnings("processes=1y").await[0].contains("no partitions"));
 
     assert_eq!(warnings("events_by_shard_1m=90d,events_by_shard_1d=forever").await, [""; 0]);
-    let rollup_shorter = warnings("events_by_shard_1m=90d,events_by_shard_1d=1y").await;
+    let rollup_shorter = warnings("events_by_shard_1m=90d,events_by_shard_1d=6mo").await;
     assert!(rollup_shorter.iter().all(|text| text.contains("shard_events would keep its rows for 2y")));
     assert_eq!(rollup_shorter.len(), 2);
     assert_eq!(warnings("events_by_shard_1m=90d,events_by_shard_1d=2y").await, [""; 0]);

@@ -75,7 +75,7 @@ async fn each_kind_of_drift_is_one_line() {
             "samples.batch: default is `DEFAULT 7`, this build makes ``",
         ),
         ("ALTER TABLE samples ADD COLUMN extra UInt8", "samples.extra is not of this build's making"),
-        ("ALTER TABLE gateway_counts DROP COLUMN bytes", "gateway_counts.bytes is missing"),
+        ("ALTER TABLE processes DROP COLUMN pid", "processes.pid is missing"),
         (
             "ALTER TABLE batches MODIFY SETTING non_replicated_deduplication_window = 7",
             "batches setting non_replicated_deduplication_window: value is `7`, this build makes `50000`",
@@ -87,6 +87,10 @@ async fn each_kind_of_drift_is_one_line() {
         (
             "ALTER TABLE shard_events MODIFY COMMENT 'x'",
             "shard_events: comment is `x`, this build makes `One change in the life of a shard`",
+        ),
+        (
+            "ALTER TABLE shard_events ADD CONSTRAINT closed CHECK boot = 1",
+            "shard_events: constraints is `CONSTRAINT closed CHECK boot = 1`, this build makes ``",
         ),
         (
             "ALTER TABLE shard_events ADD INDEX by_cause cause TYPE set(10) GRANULARITY 2",

@@ -50,6 +50,8 @@ const QUESTIONS: [&str; 5] = [
         ('kind', engine),
         ('partition key', partition_key), ('sorting key', sorting_key), ('primary key', primary_key),
         ('sampling key', sampling_key), ('comment', comment), ('query', as_select),
+        ('constraints', extract(create_table_query, ', (CONSTRAINT .*?)\\) ENGINE')),
+        ('security', extract(create_table_query, ' SQL SECURITY (\\w+) AS ')),
         ('target', extract(create_table_query, '^CREATE MATERIALIZED VIEW \\S+ TO (\\S+)'))] AS said
     FROM system.tables WHERE database = {database:String}",
     r"SELECT name AS table, 'setting' AS kind, extract(setting, '^(\\w+) = ') AS part, [('value', extract(setting, ' = (.*)$'))] AS said
