@@ -1,0 +1,59 @@
+//! A real ClickHouse with our schema, and the command as it is typed.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::process::{Command, Output};
+
+use clickhouse::{Client, RowOwned, RowRead};
+use shardlake_embedded::{Clickhouse, Options, User};
+use shardlake_schema::migrate;
+
+pub struct Lake {
+    pub clickhouse: Clickhouse,
+    pub admin: Client,
+    _directory: tempfile::TempDir,
+}
+
+impl Lake {
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
+        let admin = clickhouse.credentials(User::Admin);
+        let client = Client::default().with_url(clickhouse.url()).with_database("shardlake");
+        let admin = client.with_user(admin.user).with_password(admin.password);
+        migrate::apply(&admin, "shardlake").await.unwrap();
+        Self { clickhouse, admin, _directory: directory }
+    }
+
+    /// `shardlake` with these arguments, as this user of the server.
+    pub fn shardlake(&self, user: User, arguments: &[&str]) -> Command {
+        let credentials = self.clickhouse.credentials(user);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shardlake"));
+        command.args(arguments).args(["--clickhouse-url", &self.clickhouse.url()]);
+        command.args(["--clickhouse-user", &credentials.user]);
+        command.env("SHARDLAKE_CLICKHOUSE_PASSWORD", credentials.password);
+        command
+    }
+
+    pub async fn execute(&self, sql: &str) {
+        self.admin.query_raw(sql).execute().await.unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    }
+
+    pub async fn rows<T: RowOwned + RowRead>(&self, sql: &str) -> Vec<T> {
+        self.admin.query_raw(sql).fetch_all::<T>().await.unwrap_or_else(|error| panic!("{error}\n{sql}"))
+    }
+
+    pub async fn count(&self, sql: &str) -> u64 {
+        self.rows::<u64>(sql).await[0]
+    }
+
+    pub async fn stop(self) {
+        self.clickhouse.stop().await.unwrap();
+    }
+}
+
+/// Standard output and error, and the exit status.
+pub fn said(output: &Output) -> (String, Option<i32>) {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (text, output.status.code())
+}
