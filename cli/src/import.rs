@@ -105,7 +105,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let client = Client::default().with_url(from).with_database(&options.from_database);
     let client = client.with_user(&options.from_user).with_password(password.reveal());
     let source = Source::new(client, &options.from_table);
-    let identity = options.source.clone().unwrap_or_else(|| identity(from, &options.from_database, &options.from_table));
+    let identity =
+        options.source.clone().unwrap_or_else(|| identity(from, &options.from_database, &options.from_table));
 
     let days = source.days(end.start_us()).await?;
     let mut summary = Summary { unreadable: source.unreadable().await?, ..Summary::default() };
@@ -156,7 +157,7 @@ impl Import<'_> {
             if let Some(full) = rows.take_if(|rows| rows.cluster() != event.cluster_id) {
                 self.land(full, summary).await?;
             }
-            rows.get_or_insert_with(|| DayRows::new(self.day, &event.cluster_id, self.shards_total)).push(event);
+            rows.get_or_insert_with(|| DayRows::new(self.day, &event.cluster_id, self.shards_total)).push(&event);
         }
         match rows {
             Some(last) => self.land(last, summary).await,
@@ -209,7 +210,11 @@ impl std::fmt::Display for Summary {
         writeln!(f, "matched             {:>12} commands with their receipts", self.matched)?;
         writeln!(f, "written             {:>12} interactions", self.written)?;
         writeln!(f, "already there       {:>12} interactions", self.known)?;
-        writeln!(f, "bad: ts             {:>12} rows whose time cannot be read, or is not of 2015 to 2099", self.unreadable)?;
+        writeln!(
+            f,
+            "bad: ts             {:>12} rows whose time cannot be read, or is not of 2015 to 2099",
+            self.unreadable
+        )?;
         for (reason, rows) in &self.bad {
             writeln!(f, "bad: {reason:<14} {rows:>12} rows")?;
         }

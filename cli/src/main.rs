@@ -12,6 +12,8 @@ mod schema;
 
 mod import;
 
+mod forget;
+
 mod clickhouse;
 
 mod simulate;
@@ -54,6 +56,8 @@ enum Role {
     /// Bring in history from elsewhere.
     #[command(subcommand)]
     Import(import::Command),
+    /// Delete what is stored of a guild or a user.
+    Forget(forget::Options),
     /// Run a ClickHouse server on this machine.
     Clickhouse(clickhouse::Options),
     /// Run a Discord that is not there.
@@ -101,6 +105,7 @@ async fn run(role: Role) -> anyhow::Result<ExitCode> {
         Role::Queries(options) => queries::run(options).await.context("queries"),
         Role::Schema(command) => schema::run(command).await.context("schema"),
         Role::Import(command) => import::run(command).await.context("import"),
+        Role::Forget(options) => forget::run(options).await.context("forget"),
         Role::Clickhouse(options) => clickhouse::run(options).await.context("clickhouse"),
         Role::Simulate(options) => simulate::run(options).await.context("simulate"),
         Role::Demo(options) => demo::run(options).await.context("demo"),

@@ -30,6 +30,16 @@ impl Progress {
         Self { bar, unit, done: 0, total, said: Instant::now() }
     }
 
+    /// There is more to do than was known.
+    pub(crate) fn expect(&mut self, more: u64) {
+        self.total += more;
+        self.bar.set_length(self.total);
+    }
+
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
     pub(crate) fn add(&mut self, more: u64) {
         self.set(self.done + more);
     }

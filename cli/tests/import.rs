@@ -77,7 +77,7 @@ async fn argus() -> Lake {
 /// The command; reads as the administrator, writes as the writer.
 fn import(lake: &Lake, arguments: &[&str]) -> Command {
     let url = lake.clickhouse.url();
-    let mut command = lake.shardlake(User::Writer, &["import", "argus", "--from", &url, "--from-database", "argus"]);
+    let mut command = lake.shardlake(User::Writer, &["import", "argus", "--from", url, "--from-database", "argus"]);
     command.args(["--from-user", "admin"]).args(arguments);
     command.env("SHARDLAKE_ARGUS_PASSWORD", lake.clickhouse.credentials(User::Admin).password);
     command
@@ -131,6 +131,12 @@ async fn an_import_that_is_killed_again_and_again_ends_with_the_same_rows() {
     let (text, code) = said(&import(&lake, &[]).output().unwrap());
     assert_eq!((code, figure(&text, "written"), figure(&text, "already there")), (Some(0), 0, INTERACTIONS), "{text}");
     all_is_counted_once(&lake, INTERACTIONS).await;
+
+    // What was forgotten is not brought back.
+    lake.execute("ALTER TABLE interactions DELETE WHERE guild_id != 0 SETTINGS mutations_sync = 1").await;
+    let left = lake.count("SELECT count() FROM interactions").await;
+    assert!(import(&lake, &[]).output().unwrap().status.success());
+    assert_eq!(lake.count("SELECT count() FROM interactions").await, left);
     lake.stop().await;
 }
 
@@ -189,7 +195,12 @@ async fn a_source_that_changed_is_refused() {
 }
 
 /// What Argus asks, of `table`: volume by day, top commands, their means, and the mean of all. One text per guild.
-async fn answers(lake: &Lake, table: &str, guild: &str, cluster: &str) -> (Vec<(String, u64)>, Vec<(String, u64, f64)>, f64) {
+async fn answers(
+    lake: &Lake,
+    table: &str,
+    guild: &str,
+    cluster: &str,
+) -> (Vec<(String, u64)>, Vec<(String, u64, f64)>, f64) {
     let filter = format!("FROM {table} WHERE guild_id = {{guild:String}} AND cluster_id = {{cluster:String}}");
     let ask = |sql: String| lake.admin.query_raw(&sql).param("guild", guild).param("cluster", cluster);
     let volume = ask(format!(
@@ -241,7 +252,8 @@ async fn the_view_answers_argus_s_questions_as_argus_s_table_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn running_bots_feed_our_tables_by_ddl_alone() {
     let lake = Lake::start().await;
-    let printed = Command::new(env!("CARGO_BIN_EXE_shardlake")).args(["import", "argus", "--drop-in"]).output().unwrap();
+    let printed =
+        Command::new(env!("CARGO_BIN_EXE_shardlake")).args(["import", "argus", "--drop-in"]).output().unwrap();
     let sql = String::from_utf8(printed.stdout).unwrap();
     for _ in 0..2 {
         for statement in sql.split(";\n").filter(|statement| !statement.trim().is_empty()) {
@@ -249,8 +261,14 @@ async fn running_bots_feed_our_tables_by_ddl_alone() {
         }
     }
     lake.execute(&ARGUS.replace("CREATE TABLE argus.", "CREATE TABLE IF NOT EXISTS ")).await;
-    lake.execute("ALTER TABLE argus_events ADD COLUMN IF NOT EXISTS cluster_id LowCardinality(String) DEFAULT 'default'").await;
-    assert_eq!(lake.count("SELECT count() FROM system.tables WHERE name = 'argus_events' AND engine = 'Null'").await, 1);
+    lake.execute(
+        "ALTER TABLE argus_events ADD COLUMN IF NOT EXISTS cluster_id LowCardinality(String) DEFAULT 'default'",
+    )
+    .await;
+    assert_eq!(
+        lake.count("SELECT count() FROM system.tables WHERE name = 'argus_events' AND engine = 'Null'").await,
+        1
+    );
 
     let day = lake.rows::<String>("SELECT toString(today() - 1)").await.remove(0);
     let row = |ts: &str, event: &str, guild: &str, kind: &str, command: &str, duration_ms: f64| {
@@ -292,8 +310,12 @@ async fn running_bots_feed_our_tables_by_ddl_alone() {
     // The batches of these clusters are never reported as incomplete.
     let gaps = include_str!("../../queries/src/completeness/gaps.sql");
     let gaps = lake.admin.query_raw(gaps).param("slack_s", 900).param("table", "interactions").param("limit", 100);
-    let gaps = gaps.param("from", "2015-01-01 00:00:00").param("to", "2100-01-01 00:00:00").param("cluster", Vec::<String>::new());
-    let gaps = gaps.param("discord_epoch_ms", 1_420_070_400_000_u64).fetch_all::<(String, u64, String, u64, u64, u64, u64)>();
+    let gaps = gaps
+        .param("from", "2015-01-01 00:00:00")
+        .param("to", "2100-01-01 00:00:00")
+        .param("cluster", Vec::<String>::new());
+    let gaps =
+        gaps.param("discord_epoch_ms", 1_420_070_400_000_u64).fetch_all::<(String, u64, String, u64, u64, u64, u64)>();
     assert_eq!(gaps.await.unwrap(), []);
     assert_eq!(lake.count("SELECT sum(rows) FROM batches WHERE batch = 0").await, 4);
     lake.stop().await;

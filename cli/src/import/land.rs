@@ -110,7 +110,8 @@ impl Lander {
             let Err(error) = outcome else { continue };
             failed += 1;
             if failed == ATTEMPTS || matches!(answer::classify(&error, None), Verdict::Stop | Verdict::Quarantine) {
-                return Err(error).context("ClickHouse does not take a batch; when that is mended, start the import again");
+                return Err(error)
+                    .context("ClickHouse does not take a batch; when that is mended, start the import again");
             }
             tracing::warn!(%error, batch = id.batch, "insert failed, it will be tried again");
             sleep(PAUSE_FIRST.saturating_mul(1 << failed).min(PAUSE_LONGEST)).await;
@@ -143,7 +144,10 @@ impl Lander {
             .insert_formatted_with(table.insert_sql())
             .with_timeouts(Some(CLIENT_LIMIT), Some(CLIENT_LIMIT))
             .with_setting("max_execution_time", SERVER_LIMIT_S.to_string())
-            .with_setting("insert_deduplication_token", format!("{}/{}/{table}/{}/{token}", id.cluster, id.boot, id.batch));
+            .with_setting(
+                "insert_deduplication_token",
+                format!("{}/{}/{table}/{}/{token}", id.cluster, id.boot, id.batch),
+            );
         for (name, value) in SETTINGS {
             insert = insert.with_setting(*name, *value);
         }

@@ -85,13 +85,13 @@ impl DayRows {
         &self.cluster
     }
 
-    pub(super) fn push(&mut self, row: EventRow) {
+    pub(super) fn push(&mut self, row: &EventRow) {
         if row.guild_id != self.guild {
             self.end_guild();
             self.guild_id = guild_id(&row.guild_id).unwrap_or_default();
             self.guild.clone_from(&row.guild_id);
         }
-        match self.event(&row) {
+        match self.event(row) {
             Ok(event) => self.events.push(event),
             // A bad row is of the day of its time, and of no other that reads it.
             Err(bad) if Day::of(row.at_us) == self.day => {
@@ -189,7 +189,11 @@ mod tests {
         assert_eq!(TimeMs::of_snowflake(boot(day, "a")), TimeMs(day.start_us() / 1000));
         assert_ne!(boot(day, "a"), boot(day, "b"));
         assert_eq!(boot(next, "a") - boot(day, "a"), 86_400_000 << 22);
-        assert_eq!(boot(day, "http://a:8123/default/argus_events") & 0x3f_ffff, 2_966_127, "never change this: it is stored");
+        assert_eq!(
+            boot(day, "http://a:8123/default/argus_events") & 0x3f_ffff,
+            2_966_127,
+            "never change this: it is stored"
+        );
     }
 
     #[test]

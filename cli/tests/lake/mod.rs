@@ -29,7 +29,7 @@ impl Lake {
     pub fn shardlake(&self, user: User, arguments: &[&str]) -> Command {
         let credentials = self.clickhouse.credentials(user);
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlake"));
-        command.args(arguments).args(["--clickhouse-url", &self.clickhouse.url()]);
+        command.args(arguments).args(["--clickhouse-url", self.clickhouse.url()]);
         command.args(["--clickhouse-user", &credentials.user]);
         command.env("SHARDLAKE_CLICKHOUSE_PASSWORD", credentials.password);
         command
