@@ -8,6 +8,8 @@ mod drop_in;
 
 mod land;
 
+mod part;
+
 mod matching;
 
 mod row;
@@ -19,15 +21,9 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use clickhouse::Client;
-use shardlake_schema::{BatchId, Name, Row as _, Table};
 use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
-use self::{
-    land::{Lander, Landing},
-    matching::Day,
-    row::{Bad, DayRows},
-    source::Source,
-};
+use self::{matching::Day, part::Import, row::Bad, source::Source};
 use crate::{
     clickhouse_options::{ClickhouseOptions, secret},
     progress::Progress,
@@ -35,10 +31,6 @@ use crate::{
 
 /// Environment variable with the password for the source.
 const PASSWORD_VARIABLE: &str = "SHARDLAKE_ARGUS_PASSWORD";
-
-/// Rows of one insert. A day may be thin: ten thousand of its rows touch ten thousand minutes and commands at most, and a
-/// rollup's state of each takes some kilobytes of the server's memory until it is written.
-const BATCH_ROWS: usize = 10_000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -108,15 +100,15 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let identity =
         options.source.clone().unwrap_or_else(|| identity(from, &options.from_database, &options.from_table));
 
-    let days = source.days(end.start_us()).await?;
+    let parts = source.parts(end.start_us()).await?;
     let mut summary = Summary { unreadable: source.unreadable().await?, ..Summary::default() };
-    let mut progress = Progress::new("rows", days.iter().map(|(_, rows)| rows).sum());
-    let clickhouse = options.clickhouse.client()?;
-    for (day, rows) in days {
-        let lander = Lander::new(&clickhouse, row::boot(day, &identity)).await?;
-        let import = Import { day, lander, identity: &identity, shards_total: options.shards_total };
-        import.run(&source, &mut summary).await.with_context(|| format!("{day} was not imported as a whole"))?;
-        progress.add(rows);
+    let mut progress = Progress::new("rows", parts.iter().map(|part| part.rows).sum());
+    let import =
+        Import { source, clickhouse: options.clickhouse.client()?, identity, shards_total: options.shards_total };
+    for part in parts {
+        let done = import.run(&part, &mut summary).await;
+        done.with_context(|| format!("{} was not imported as a whole", part.day))?;
+        progress.add(part.rows);
     }
     progress.finish();
     print!("{summary}");
@@ -139,58 +131,6 @@ fn end(until: Option<OffsetDateTime>, now: OffsetDateTime) -> anyhow::Result<Day
 /// Spelt in one way, whatever the slashes.
 fn identity(from: &str, database: &str, table: &str) -> String {
     format!("{}/{database}/{table}", from.trim_end_matches('/'))
-}
-
-/// The import of one day.
-struct Import<'a> {
-    day: Day,
-    lander: Lander,
-    identity: &'a str,
-    shards_total: u16,
-}
-
-impl Import<'_> {
-    async fn run(&self, source: &Source, summary: &mut Summary) -> anyhow::Result<()> {
-        let mut cursor = source.rows(self.day)?;
-        let mut rows: Option<DayRows> = None;
-        while let Some(event) = cursor.next().await.context("argus_events cannot be read any more")? {
-            if let Some(full) = rows.take_if(|rows| rows.cluster() != event.cluster_id) {
-                self.land(full, summary).await?;
-            }
-            rows.get_or_insert_with(|| DayRows::new(self.day, &event.cluster_id, self.shards_total)).push(&event);
-        }
-        match rows {
-            Some(last) => self.land(last, summary).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Lands what a cluster has of the day, in batches.
-    async fn land(&self, rows: DayRows, summary: &mut Summary) -> anyhow::Result<()> {
-        let cluster = Name::from(rows.cluster().to_owned());
-        let day = rows.finish();
-        summary.read += day.read;
-        summary.matched += day.matched;
-        for (reason, rows) in day.bad {
-            *summary.bad.entry(reason).or_default() += rows;
-        }
-        let mut left = day.interactions.as_slice();
-        let mut batch = 0;
-        while let Some(first) = left.first() {
-            let partition = Table::Interactions.partition(first.time());
-            let same = left.iter().take(BATCH_ROWS);
-            let rows = same.take_while(|row| Table::Interactions.partition(row.time()) == partition).count();
-            let (now, rest) = left.split_at(rows);
-            left = rest;
-            batch += 1;
-            let id = BatchId { cluster: cluster.clone(), boot: row::boot(self.day, self.identity), batch };
-            match self.lander.land(&id, now).await? {
-                Landing::Landed => summary.written += rows as u64,
-                Landing::Known => summary.known += rows as u64,
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What was done.

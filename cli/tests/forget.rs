@@ -148,6 +148,12 @@ async fn a_user_is_forgotten_under_each_key() {
         let states = receipt["states_left"].as_array().unwrap();
         assert!(states.iter().any(|table| table["table"] == "interactions_by_guild_1d"), "{receipt}");
         assert_eq!(lake.count("SELECT count() FROM interactions").await, left);
+        // The lower bits of the ids are their numbers, see `record`.
+        let cluster = u8::from(key == "new");
+        let gone = format!(
+            "SELECT count() FROM interactions WHERE cluster = '{cluster}' AND interaction_id % 4194304 % 5 = 2"
+        );
+        assert_eq!(lake.count(&gone).await, 0);
     }
     let others = "SELECT uniqExact(user_key), min(rows), max(rows) FROM (SELECT user_key, count() AS rows FROM interactions GROUP BY user_key)";
     assert_eq!(lake.rows::<(u64, u64, u64)>(others).await, [(8, 4, 4)], "four users, under two keys");
