@@ -23,7 +23,7 @@ use clap::{Args, Subcommand};
 use clickhouse::Client;
 use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
-use self::{matching::Day, part::Import, row::Bad, source::Source};
+use self::{land::Lander, matching::Day, part::Import, row::Bad, source::Source};
 use crate::{
     clickhouse_options::{ClickhouseOptions, secret},
     progress::Progress,
@@ -103,8 +103,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let parts = source.parts(end.start_us()).await?;
     let mut summary = Summary { unreadable: source.unreadable().await?, ..Summary::default() };
     let mut progress = Progress::new("rows", parts.iter().map(|part| part.rows).sum());
-    let import =
-        Import { source, clickhouse: options.clickhouse.client()?, identity, shards_total: options.shards_total };
+    let lander = Lander::new(options.clickhouse.client()?, row::tag(&identity)).await?;
+    let mut import = Import { source, lander, identity, shards_total: options.shards_total };
     for part in parts {
         let done = import.run(&part, &mut summary).await;
         done.with_context(|| format!("{} was not imported as a whole", part.day))?;

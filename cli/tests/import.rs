@@ -140,6 +140,27 @@ async fn an_import_that_is_killed_again_and_again_ends_with_the_same_rows() {
     lake.stop().await;
 }
 
+/// A server that dies between two views leaves a batch in `batches` that another rollup lacks.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_batch_of_a_run_is_completed_by_the_next() {
+    let lake = argus().await;
+    let day = lake.rows::<String>("SELECT toString(today() - 4)").await.remove(0);
+    lake.execute("DETACH TABLE interactions_by_cluster_1d_view").await;
+    assert!(import(&lake, &["--until", &day]).output().unwrap().status.success());
+    lake.execute("ATTACH TABLE interactions_by_cluster_1d_view").await;
+    let rolled_up = "SELECT toUInt64(sum(interactions)) FROM interactions_by_cluster_1d";
+    assert_eq!(lake.count(rolled_up).await, 0);
+
+    let last = lake.count("SELECT rows FROM batches ORDER BY landed_at DESC, boot DESC, batch DESC LIMIT 1").await;
+    for _ in 0..2 {
+        let (text, code) = said(&import(&lake, &["--until", &day]).output().unwrap());
+        assert_eq!((code, figure(&text, "written")), (Some(0), 0), "{text}");
+        assert_eq!(lake.count(rolled_up).await, last);
+    }
+    assert_eq!(wrong(&lake, &format!("{day} 00:00:00")).await, 0);
+    lake.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_added_since_is_imported_and_bad_rows_are_counted() {
     let lake = argus().await;

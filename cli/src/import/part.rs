@@ -1,7 +1,6 @@
 //! Importing some clusters' rows of one day.
 
 use anyhow::Context as _;
-use clickhouse::Client;
 use shardlake_schema::{BatchId, Name, Row as _, Table};
 
 use super::{
@@ -18,8 +17,7 @@ const BATCH_ROWS: usize = 10_000;
 /// What all parts have in common.
 pub(super) struct Import {
     pub(super) source: Source,
-    /// Where the rows go.
-    pub(super) clickhouse: Client,
+    pub(super) lander: Lander,
     /// Of the source.
     pub(super) identity: String,
     pub(super) shards_total: u16,
@@ -27,7 +25,7 @@ pub(super) struct Import {
 
 impl Import {
     /// Reads all of it before anything is sent: an answer that waits for inserts would be cut off.
-    pub(super) async fn run(&self, part: &Part, summary: &mut Summary) -> anyhow::Result<()> {
+    pub(super) async fn run(&mut self, part: &Part, summary: &mut Summary) -> anyhow::Result<()> {
         let mut cursor = self.source.rows(part)?;
         let mut clusters: Vec<DayRows> = Vec::new();
         while let Some(event) = cursor.next().await.context("the table of Argus cannot be read any more")? {
@@ -41,9 +39,9 @@ impl Import {
         drop(cursor);
 
         let boot = row::boot(part.day, &self.identity);
-        let lander = Lander::new(&self.clickhouse, boot).await?;
+        self.lander.begin(boot).await?;
         for rows in clusters {
-            land(&lander, boot, rows, summary).await?;
+            land(&self.lander, boot, rows, summary).await?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, mem, sync::Arc};
 
 use rustc_hash::FxHashSet;
 use sha2::{Digest as _, Sha256};
-use shardlake_schema::{Name, TimeMs, rows::Interaction};
+use shardlake_schema::{Name, Repeating, TimeMs, rows::Interaction};
 
 use super::{
     matching::{self, Day, Event, Told, What},
@@ -19,10 +19,14 @@ const MAX_DURATION_MS: f64 = u32::MAX as f64;
 /// The boot of all rows of `day` from `source`: like any other boot, a time (the start of the day) in the upper 42 bits,
 /// and below it what tells sources apart.
 pub(super) fn boot(day: Day, source: &str) -> u64 {
-    let digest = Sha256::digest(source);
-    let tag = u64::from(u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])) >> 10;
     let since_epoch_ms = day.start_us() / 1000 - TimeMs::DISCORD_EPOCH.0;
-    since_epoch_ms.cast_unsigned() << 22 | tag
+    since_epoch_ms.cast_unsigned() << 22 | tag(source)
+}
+
+/// What tells sources apart: 22 bits.
+pub(super) fn tag(source: &str) -> u64 {
+    let digest = Sha256::digest(source);
+    u64::from(u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])) >> 10
 }
 
 /// Why a row cannot be taken.
@@ -147,12 +151,12 @@ fn interaction(told: Told, guild_id: u64, shards_total: u16) -> Interaction {
     let guild_bits = u32::try_from((guild_id >> 22) & 0xfff).expect("12 bits");
     Interaction {
         time: TimeMs(told.at_us.div_euclid(1000)),
-        delivery_lag_ms: 0,
+        delivery_lag_ms: Repeating(0),
         id_low: microseconds << 12 | guild_bits,
-        guild_id,
+        guild_id: Repeating(guild_id),
         shards_total,
         shard_offset: 0,
-        user_key: 0,
+        user_key: Repeating(0),
         r#type: told.kind,
         command: told.command,
         outcome: if told.duration_us.is_some() { "success" } else { "received" }.into(),
