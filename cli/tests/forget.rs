@@ -111,8 +111,8 @@ fn interaction(id: u64, user: u64) -> Interaction {
 
 /// Users 1 to 5, 4 interactions each, recorded as a bot does it, with this key.
 async fn record(lake: &Lake, cluster: &str, key: &str) {
-    let mut config = Config::new(cluster, Shards { first: 0, count: 1, total: 1 }, lake.clickhouse.url());
-    let writer = lake.clickhouse.credentials(User::Writer);
+    let mut config = Config::new(cluster, Shards { first: 0, count: 1, total: 1 }, lake.clickhouse().url());
+    let writer = lake.clickhouse().credentials(User::Writer);
     (config.clickhouse.user, config.clickhouse.password) = (writer.user, writer.password.into());
     config.user_key = Some(key.into());
     let recorder = Recorder::start(config).unwrap();

@@ -9,9 +9,10 @@ use shardlake_embedded::{Clickhouse, Options, User};
 use shardlake_schema::migrate;
 
 pub struct Lake {
-    pub clickhouse: Clickhouse,
+    /// `None` only while it is restarted.
+    clickhouse: Option<Clickhouse>,
     pub admin: Client,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Lake {
@@ -22,14 +23,18 @@ impl Lake {
         let client = Client::default().with_url(clickhouse.url()).with_database("shardlake");
         let admin = client.with_user(admin.user).with_password(admin.password);
         migrate::apply(&admin, "shardlake").await.unwrap();
-        Self { clickhouse, admin, _directory: directory }
+        Self { clickhouse: Some(clickhouse), admin, directory }
+    }
+
+    pub fn clickhouse(&self) -> &Clickhouse {
+        self.clickhouse.as_ref().unwrap()
     }
 
     /// `shardlake` with these arguments, as this user of the server.
     pub fn shardlake(&self, user: User, arguments: &[&str]) -> Command {
-        let credentials = self.clickhouse.credentials(user);
+        let credentials = self.clickhouse().credentials(user);
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlake"));
-        command.args(arguments).args(["--clickhouse-url", self.clickhouse.url()]);
+        command.args(arguments).args(["--clickhouse-url", self.clickhouse().url()]);
         command.args(["--clickhouse-user", &credentials.user]);
         command.env("SHARDLAKE_CLICKHOUSE_PASSWORD", credentials.password);
         command
@@ -47,8 +52,19 @@ impl Lake {
         self.rows::<u64>(sql).await[0]
     }
 
+    /// `kill -9`, and a start on the same data and port.
+    pub async fn kill_and_restart(&mut self) {
+        let mut killed = self.clickhouse.take().unwrap();
+        let port = killed.http_port();
+        assert!(Command::new("kill").args(["-KILL", &killed.pid().to_string()]).status().unwrap().success());
+        killed.exited().await;
+        drop(killed); // and its lock
+        let options = Options::new(self.directory.path()).with_http_port(port);
+        self.clickhouse = Some(Clickhouse::start(options).await.unwrap());
+    }
+
     pub async fn stop(self) {
-        self.clickhouse.stop().await.unwrap();
+        self.clickhouse.unwrap().stop().await.unwrap();
     }
 }
 
