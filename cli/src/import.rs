@@ -41,6 +41,8 @@ pub(crate) enum Command {
     /// users nor responses, so these stay empty. Interaction ids are made up, not Discord's: the millisecond of the
     /// receipt, then 10 bits of its microseconds, then 12 bits of the guild.
     ///
+    /// Days older than `interactions` keeps are imported too: the rollups keep them, the rows go as their time to live says.
+    ///
     /// Started again, it goes on where it was stopped, and imports what has been added since, nothing twice. A source is
     /// known by its address, database and table: name it the same way each time, or with --source.
     Argus(Box<Options>),
