@@ -13,6 +13,7 @@ use lake::{Lake, said};
 use serde_json::Value;
 use shardlake_embedded::User;
 use shardlake_ingest::{Config, Recorder, Shards, user_key};
+use shardlake_schema::users::Role;
 use tokio::time::sleep;
 use twilight_model::application::interaction::Interaction;
 
@@ -27,7 +28,7 @@ const ROWS: &str = "
 const OF_GUILDS: [&str; 2] = ["interactions", "interactions_by_guild_1d"];
 
 fn forget(lake: &Lake, arguments: &[&str]) -> Command {
-    let mut command = lake.shardlake(User::Admin, &["forget"]);
+    let mut command = lake.shardlake(Role::Migrator, &["forget"]);
     command.args(arguments).env_remove("SHARDLAKE_USER_KEY");
     command
 }
@@ -195,7 +196,7 @@ async fn a_wrong_command_deletes_nothing() {
         let (text, code) = said(&forget(&lake, arguments).output().unwrap());
         assert_eq!(code, Some(expected), "{arguments:?}: {text}");
     }
-    let mut reader = lake.shardlake(User::Reader, &["forget", "--guild", "1005"]);
+    let mut reader = lake.shardlake(Role::Reader, &["forget", "--guild", "1005"]);
     lake.execute(ROWS).await;
     let (text, code) = said(&reader.output().unwrap());
     assert!(code == Some(1) && text.contains("rows cannot be deleted"), "{text}");

@@ -14,6 +14,7 @@ use std::{
 
 use lake::{Lake, said};
 use shardlake_embedded::User;
+use shardlake_schema::users::Role;
 use tokio::time::sleep;
 
 const INTERACTIONS: u64 = 90_000;
@@ -74,10 +75,10 @@ async fn argus() -> Lake {
     lake
 }
 
-/// The command; reads as the administrator, writes as the writer.
+/// The command; reads as the administrator, writes as the migrator.
 fn import(lake: &Lake, arguments: &[&str]) -> Command {
     let url = lake.clickhouse().url();
-    let mut command = lake.shardlake(User::Writer, &["import", "argus", "--from", url, "--from-database", "argus"]);
+    let mut command = lake.shardlake(Role::Migrator, &["import", "argus", "--from", url, "--from-database", "argus"]);
     command.args(["--from-user", "admin"]).args(arguments);
     command.env("SHARDLAKE_ARGUS_PASSWORD", lake.clickhouse().credentials(User::Admin).password);
     command
@@ -317,14 +318,15 @@ async fn running_bots_feed_our_tables_by_ddl_alone() {
     let sql = String::from_utf8(printed.stdout).unwrap();
     for _ in 0..2 {
         for statement in sql.split(";\n").filter(|statement| !statement.trim().is_empty()) {
-            lake.execute(statement).await;
+            lake.client("shardlake_migrator").query_raw(statement).execute().await.unwrap();
         }
     }
-    lake.execute(&ARGUS.replace("CREATE TABLE argus.", "CREATE TABLE IF NOT EXISTS ")).await;
-    lake.execute(
-        "ALTER TABLE argus_events ADD COLUMN IF NOT EXISTS cluster_id LowCardinality(String) DEFAULT 'default'",
-    )
-    .await;
+    let argus = lake.client("argus");
+    let execute =
+        async |sql: &str| argus.query_raw(sql).execute().await.unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    execute(&ARGUS.replace("CREATE TABLE argus.", "CREATE TABLE IF NOT EXISTS ")).await;
+    execute("ALTER TABLE argus_events ADD COLUMN IF NOT EXISTS cluster_id LowCardinality(String) DEFAULT 'default'")
+        .await;
     assert_eq!(
         lake.count("SELECT count() FROM system.tables WHERE name = 'argus_events' AND engine = 'Null'").await,
         1
@@ -347,7 +349,7 @@ async fn running_bots_feed_our_tables_by_ddl_alone() {
         row("10:00:06.000002+00:00", "interaction", "77", "autocomplete", "", 0.0),
         row("at noon", "interaction", "77", "component", "", 0.0),
     ] {
-        lake.execute(&insert).await;
+        execute(&insert).await;
     }
     let rows = "SELECT toString(time), toUInt64(guild_id), toString(type), toString(command), toString(outcome), duration_ms, toString(context) FROM interactions ORDER BY time, id_low";
     let rows = lake.rows::<(String, u64, String, String, String, u32, String)>(rows).await;

@@ -26,7 +26,9 @@ CREATE TABLE IF NOT EXISTS argus_events
 ENGINE = Null
 COMMENT 'What Argus inserts; argus_events_interactions makes interactions of it';
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS argus_events_interactions TO interactions AS SELECT
+CREATE MATERIALIZED VIEW IF NOT EXISTS argus_events_interactions TO interactions
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT
     source AS cluster,
     toUInt64(0) AS boot,
     toUInt64(0) AS batch,

@@ -2,11 +2,34 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    process::{Command, Output},
+};
 
 use clickhouse::{Client, RowOwned, RowRead};
 use shardlake_embedded::{Clickhouse, Options, User};
-use shardlake_schema::migrate;
+use shardlake_schema::{
+    migrate,
+    users::{Role, Users},
+};
+
+/// Of every user but the server's own.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// A user for bots with Argus: what Argus does when it starts, and for each event.
+const ARGUS: &str = "<clickhouse><users><argus>
+    <password>correct horse battery staple</password><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>
+    <grants>
+        <query>GRANT CREATE TABLE, ALTER ADD COLUMN, INSERT, SELECT ON shardlake.argus_events</query>
+        <query>GRANT TABLE ENGINE ON MergeTree</query>
+    </grants>
+</argus></users></clickhouse>";
+
+fn users() -> Users {
+    let users = Users::of("shardlake").unwrap();
+    Role::ALL.into_iter().fold(users, |users, role| users.with_password(role, PASSWORD).unwrap())
+}
 
 pub struct Lake {
     /// `None` only while it is restarted.
@@ -18,6 +41,10 @@ pub struct Lake {
 impl Lake {
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let users_d = directory.path().join("config/users.d");
+        fs::create_dir_all(&users_d).unwrap();
+        fs::write(users_d.join("shardlake.xml"), users().xml().unwrap()).unwrap();
+        fs::write(users_d.join("argus.xml"), ARGUS).unwrap();
         let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
         let admin = clickhouse.credentials(User::Admin);
         let client = Client::default().with_url(clickhouse.url()).with_database("shardlake");
@@ -30,13 +57,18 @@ impl Lake {
         self.clickhouse.as_ref().unwrap()
     }
 
-    /// `shardlake` with these arguments, as this user of the server.
-    pub fn shardlake(&self, user: User, arguments: &[&str]) -> Command {
-        let credentials = self.clickhouse().credentials(user);
+    /// A client that may do what `user`, whose password is [`PASSWORD`], may.
+    pub fn client(&self, user: &str) -> Client {
+        let client = Client::default().with_url(self.clickhouse().url()).with_database("shardlake");
+        client.with_user(user).with_password(PASSWORD)
+    }
+
+    /// `shardlake` with these arguments, as one of our users.
+    pub fn shardlake(&self, role: Role, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardlake"));
         command.args(arguments).args(["--clickhouse-url", self.clickhouse().url()]);
-        command.args(["--clickhouse-user", &credentials.user]);
-        command.env("SHARDLAKE_CLICKHOUSE_PASSWORD", credentials.password);
+        command.args(["--clickhouse-user", &users().name(role)]);
+        command.env("SHARDLAKE_CLICKHOUSE_PASSWORD", PASSWORD);
         command
     }
 
