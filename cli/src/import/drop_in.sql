@@ -11,6 +11,10 @@
 -- Rows carry boot 0 and batch 0. Batches are numbered from 1, so these are no gap; but nothing here tells when one is lost,
 -- and Argus drops what it cannot insert.
 --
+-- Run it as the migrator (`shardlake schema users`). The user of the bots needs no more than
+--     GRANT CREATE TABLE, ALTER ADD COLUMN, INSERT, SELECT ON shardlake.argus_events TO argus
+-- and, since Argus tries to make its table, TABLE ENGINE ON MergeTree.
+--
 -- If a table argus_events with rows is there, rename it first, and import it with `--from-table`. What Argus asks, it may ask
 -- argus_events_view: this table answers nothing.
 CREATE TABLE IF NOT EXISTS argus_events
