@@ -15,6 +15,9 @@ use shardlake_ingest::Secret;
 /// Environment variable with the password.
 pub(crate) const PASSWORD_VARIABLE: &str = "SHARDLAKE_CLICKHOUSE_PASSWORD";
 
+/// Environment variable with the key that user ids are hashed with.
+pub(crate) const USER_KEY_VARIABLE: &str = "SHARDLAKE_USER_KEY";
+
 const DEFAULT_URL: &str = "http://127.0.0.1:8123";
 const DEFAULT_DATABASE: &str = "shardlake";
 const DEFAULT_USER: &str = "default";

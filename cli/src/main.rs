@@ -10,6 +10,10 @@ mod queries;
 
 mod schema;
 
+mod import;
+
+mod forget;
+
 mod clickhouse;
 
 mod simulate;
@@ -18,6 +22,8 @@ mod demo;
 
 // What several roles need.
 mod clickhouse_options;
+
+mod progress;
 
 mod signals;
 
@@ -47,6 +53,11 @@ enum Role {
     /// Bring ClickHouse to the schema of this build.
     #[command(subcommand)]
     Schema(schema::Command),
+    /// Bring in history from elsewhere.
+    #[command(subcommand)]
+    Import(import::Command),
+    /// Delete what is stored of a guild or a user.
+    Forget(forget::Options),
     /// Run a ClickHouse server on this machine.
     Clickhouse(clickhouse::Options),
     /// Run a Discord that is not there.
@@ -93,6 +104,8 @@ async fn run(role: Role) -> anyhow::Result<ExitCode> {
         Role::Spool(command) => spool::run(command).await.context("spool"),
         Role::Queries(options) => queries::run(options).await.context("queries"),
         Role::Schema(command) => schema::run(command).await.context("schema"),
+        Role::Import(command) => import::run(command).await.context("import"),
+        Role::Forget(options) => forget::run(options).await.context("forget"),
         Role::Clickhouse(options) => clickhouse::run(options).await.context("clickhouse"),
         Role::Simulate(options) => simulate::run(options).await.context("simulate"),
         Role::Demo(options) => demo::run(options).await.context("demo"),

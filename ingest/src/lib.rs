@@ -74,7 +74,7 @@ pub use config::{BatchLimits, Clickhouse, Config, Interactions, Journal, Secret,
 pub use error::Error;
 pub use exporter::DEFAULT_PORT as DEFAULT_METRICS_PORT;
 pub use observe::Observed;
-pub use recorder::Recorder;
+pub use recorder::{Recorder, user_key};
 pub use replay::Replay;
 pub use shutdown::Receipt;
 pub use spool::{SpoolError, inspect};

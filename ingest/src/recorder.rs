@@ -245,12 +245,8 @@ impl Shared {
     }
 
     /// The stored form of a user id: the lower half of a keyed hash, or 0 without a key.
-    #[allow(clippy::cast_possible_truncation, reason = "32 bits tell users apart well enough to count them")]
     pub(crate) fn user_key(&self, user_id: u64) -> u32 {
-        self.user_hasher.map_or(0, |mut hasher| {
-            hasher.write_u64(user_id);
-            hasher.finish() as u32
-        })
+        self.user_hasher.map_or(0, |hasher| keyed_hash(hasher, user_id))
     }
 
     pub(crate) fn watch_shard(&self, shard: u16) -> Arc<ShardCell> {
@@ -278,6 +274,17 @@ impl Shared {
 fn boot_id(started_at: TimeMs) -> u64 {
     let since_epoch_ms = started_at.0.saturating_sub(TimeMs::DISCORD_EPOCH.0).cast_unsigned();
     since_epoch_ms << 22 | outside::random(0..1 << 22)
+}
+
+/// What `interactions.user_key` holds of a user whose rows were recorded with this key ([`Config::user_key`]).
+pub fn user_key(key: &str, user_id: u64) -> u32 {
+    keyed_hash(user_hasher(key), user_id)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "32 bits tell users apart well enough to count them")]
+fn keyed_hash(mut hasher: SipHasher24, user_id: u64) -> u32 {
+    hasher.write_u64(user_id);
+    hasher.finish() as u32
 }
 
 /// `SipHash` is a keyed pseudorandom function: without the key nobody can test whether a hash belongs to a user.

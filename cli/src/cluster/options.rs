@@ -12,7 +12,7 @@ use shardlake_ingest::{
 use twilight_gateway::Intents;
 
 use super::plan::Plan;
-use crate::clickhouse_options::{ClickhouseOptions, secret};
+use crate::clickhouse_options::{ClickhouseOptions, USER_KEY_VARIABLE, secret};
 
 /// How long a shard waits for Discord's answer to its close frame: one round trip, generously.
 pub(super) const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
@@ -26,7 +26,6 @@ const DEFAULT_INTENTS: Intents = Intents::all()
     .difference(Intents::MESSAGE_CONTENT);
 
 const TOKEN_VARIABLE: &str = "DISCORD_TOKEN";
-const USER_KEY_VARIABLE: &str = "SHARDLAKE_USER_KEY";
 
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
