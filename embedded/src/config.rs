@@ -1,7 +1,7 @@
 //! The server's configuration: what it listens on, who may do what, which limits hold, what it logs.
 //!
-//! ClickHouse merges every file of `config.d/` and `users.d/` beside these two into them, so what is not offered here (macros, remote
-//! servers) can be added there. Nobody but the owner may read the files.
+//! ClickHouse merges every file of `config.d/` and `users.d/` beside these two into them, so what is not offered here can be added
+//! there. Nobody but the owner may read the files.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -69,6 +69,7 @@ fn main_file(layout: &Layout, options: &Options, http_port: u16, tcp_port: Optio
     let log_level = options.log_level.as_str();
     let memory_limit_bytes = options.memory_limit_bytes;
     let tcp_port = tcp_port.map(|port| format!("<tcp_port>{port}</tcp_port>")).unwrap_or_default();
+    let cluster = options.cluster.as_ref().map(|(cluster, shard)| cluster.configuration(*shard)).unwrap_or_default();
     let query_log = system_log("query_log");
     let part_log = system_log("part_log");
     format!(
@@ -111,7 +112,7 @@ fn main_file(layout: &Layout, options: &Options, http_port: u16, tcp_port: Optio
         <count>1</count>
         <console>0</console>
     </logger>
-{query_log}{part_log}
+{cluster}{query_log}{part_log}
     <!-- The console that nobody types into. It sets the mode of its history to 0600, so that must not be /dev/null. -->
     <disable_suggestion>1</disable_suggestion>
     <history_file>{history}</history_file>
