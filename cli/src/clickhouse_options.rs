@@ -23,7 +23,8 @@ const DEFAULT_USER: &str = "default";
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ClickhouseOptions {
-    /// HTTP address of ClickHouse [default: <http://127.0.0.1:8123>].
+    /// HTTP address of ClickHouse [default: <http://127.0.0.1:8123>]. Of a ClickHouse cluster: one of each shard, separated by
+    /// commas, where a cluster writes, spools are replayed, or a schema is applied.
     #[arg(long, env = "SHARDLAKE_CLICKHOUSE_URL")]
     pub(crate) clickhouse_url: Option<String>,
     /// Database [default: shardlake].

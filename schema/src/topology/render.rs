@@ -5,7 +5,7 @@
 //! | `CREATE`, `DROP`, `ALTER`, `RENAME`, `EXCHANGE` | the same with `ON CLUSTER` |
 //! | `ENGINE = …MergeTree` | `ENGINE = Replicated…MergeTree`, its place in Keeper by UUID and shard |
 //! | `non_replicated_deduplication_window = n` | `replicated_deduplication_window = n`, and how long: see [`WINDOW_S`] |
-//! | `CREATE TABLE … AS SELECT … FROM t` | the `CREATE`, then the `INSERT … SELECT` below: else every replica would copy the rows |
+//! | `CREATE TABLE u … AS SELECT … FROM t` | `CREATE TABLE u … EMPTY AS SELECT …`, then the `INSERT` below: else every replica would copy the rows |
 //! | `INSERT INTO u SELECT … FROM t` | the same on one replica of each shard: rows stay on their shard |
 //!
 //! A statement is edited word by word, so comments and layout stay. What is not in the table is refused; a test renders every
@@ -88,7 +88,7 @@ impl Statement<'_> {
             | ["ALTER", "TABLE", "IF", "EXISTS"] => {
                 let mut edits = self.windows();
                 edits.push(self.on_cluster_after(self.name(self.head().len())?));
-                Ok(vec![self.edited(self.text.len(), edits)])
+                Ok(vec![self.edited(edits)])
             }
             _ => Err(self.refuse("it is of a kind that is not known here")),
         }
@@ -128,16 +128,15 @@ impl Statement<'_> {
     fn table(&self) -> Result<Vec<String>, RenderError> {
         let name = self.name(self.head().len())?;
         let select =
-            self.tokens.windows(2).position(|pair| pair[0].depth == 0 && pair[0].is("AS") && is_select(pair[1]));
+            self.tokens.windows(2).position(|pair| pair[0].depth == 0 && pair[0].is("AS") && pair[1].is("SELECT"));
         let end = select.map_or(self.text.len(), |at| self.tokens[at].start);
         let mut edits = self.windows();
         edits.push(self.on_cluster_after(name));
         self.replicate(end, &mut edits)?;
-        let create = self.edited(end, edits).trim_end().to_owned();
-        match select {
-            None => Ok(vec![create]),
-            Some(at) => Ok(vec![create, self.copy(name, at + 1)?]),
-        }
+        let Some(at) = select else { return Ok(vec![self.edited(edits)]) };
+        // The SELECT stays: its SETTINGS are those of the whole statement.
+        edits.push(Edit { from: end, to: end, text: "EMPTY ".to_owned() });
+        Ok(vec![self.edited(edits), self.copy(name, at + 1)?])
     }
 
     /// Makes the engine before `end` a replicated one.
@@ -168,26 +167,40 @@ impl Statement<'_> {
         windows.map(|window| Edit { from: window.start, to: window.end(), text: text.clone() }).collect()
     }
 
-    /// An `INSERT` into `target`, on each shard, of what follows from token `from` on: columns, perhaps, and a `SELECT` from one table.
+    /// An `INSERT` into `target`, on each shard, of what follows from token `from` on: columns, perhaps, and a `SELECT` from one
+    /// table. Its subqueries read the shard's own tables.
     fn copy(&self, target: Token<'_>, from: usize) -> Result<String, RenderError> {
         let rest = &self.tokens[from..];
-        let select = rest.iter().position(|token| token.depth == 0 && is_select(*token));
+        let select = rest.iter().position(|token| token.depth == 0 && token.is("SELECT"));
         let select = select.ok_or_else(|| self.refuse("it inserts something else than a SELECT"))?;
-        let sources = rest.windows(2).filter(|pair| pair[0].is("FROM") || pair[0].is("JOIN")).map(|pair| pair[1]);
-        let [source] = sources.collect::<Vec<_>>()[..] else {
-            return Err(self.refuse("it copies from more than one table"));
-        };
-        let is_function = rest.iter().any(|token| token.start == source.end() && token.is("("));
-        if !source.is_name() || source.depth > 0 || is_function {
-            return Err(self.refuse("it does not copy from a table"));
+        if rest[..select].iter().any(|token| token.depth == 0 && !["(", ")"].contains(&token.text)) {
+            return Err(self.refuse("more than columns stands before its SELECT"));
         }
-        let columns = &self.text[rest[0].start..rest[select].start];
-        let (before, behind) = (&self.text[rest[select].start..source.start], &self.text[source.end()..]);
-        Ok(format!(
-            "INSERT INTO FUNCTION {} {columns}SETTINGS parallel_distributed_insert_select = 2 {before}{}{behind}",
-            self.of_each_shard(target),
-            self.of_each_shard(source)
-        ))
+        let mut source = None;
+        let mut edits = Vec::new();
+        for (at, pair) in rest.windows(2).enumerate().filter(|(_, pair)| pair[0].is("FROM") || pair[0].is("JOIN")) {
+            let (word, table) = (pair[0], pair[1]);
+            let is_function = rest.get(at + 2).is_some_and(|token| token.is("(") && token.start == table.end());
+            let is_table = table.is_name() && !is_function;
+            if word.depth > 0 {
+                if is_table && in_subquery(&rest[..at], word.depth) {
+                    let text = format!("{}.", quoted(self.database));
+                    edits.push(Edit { from: table.start, to: table.start, text });
+                }
+            } else if word.is("JOIN") || !is_table || source.replace(table).is_some() {
+                return Err(self.refuse("it copies from something else than one table"));
+            }
+        }
+        let source = source.ok_or_else(|| self.refuse("it copies from no table"))?;
+        // Columns may be qualified with the table's name.
+        let is_named = rest.iter().find(|token| token.start > source.start).is_some_and(|token| token.is("AS"));
+        let name = if is_named { String::new() } else { format!(" AS {}", source.text) };
+        edits.push(Edit { from: source.start, to: source.end(), text: self.of_each_shard(source) + &name });
+        let target = format!("INSERT INTO FUNCTION {} ", self.of_each_shard(target));
+        edits.push(Edit { from: 0, to: rest[0].start, text: target });
+        let settings = "SETTINGS parallel_distributed_insert_select = 2 ".to_owned();
+        edits.push(Edit { from: rest[select].start, to: rest[select].start, text: settings });
+        Ok(self.edited(edits))
     }
 
     fn of_each_shard(&self, table: Token<'_>) -> String {
@@ -195,10 +208,9 @@ impl Statement<'_> {
         format!("cluster({}, {}, {})", quoted(&self.cluster.name), quoted(self.database), quoted(table))
     }
 
-    /// The text before `end`, edited.
-    fn edited(&self, end: usize, mut edits: Vec<Edit>) -> String {
-        edits.sort_by_key(|edit| edit.from);
-        let mut text = self.text[..end].to_owned();
+    fn edited(&self, mut edits: Vec<Edit>) -> String {
+        edits.sort_by_key(|edit| (edit.from, edit.to));
+        let mut text = self.text.to_owned();
         for edit in edits.into_iter().rev() {
             text.replace_range(edit.from..edit.to, &edit.text);
         }
@@ -211,8 +223,10 @@ impl Statement<'_> {
     }
 }
 
-fn is_select(token: Token<'_>) -> bool {
-    token.is("SELECT") || token.is("WITH")
+/// Whether what follows `before`, between `depth` parentheses, is in a `SELECT`: `EXTRACT` and `trim` have a `FROM` too.
+fn in_subquery(before: &[Token<'_>], depth: usize) -> bool {
+    let opening = before.iter().rposition(|token| token.is("(") && token.depth + 1 == depth);
+    opening.and_then(|opening| before.get(opening + 1)).is_some_and(|first| first.is("SELECT"))
 }
 
 #[cfg(test)]
@@ -285,16 +299,21 @@ mod tests {
     #[test]
     fn rows_are_copied_on_their_shard() {
         let to = "INSERT INTO FUNCTION cluster(`lake`, `shardlake`, `a`)";
-        let select =
-            "SETTINGS parallel_distributed_insert_select = 2 SELECT b + 1 FROM cluster(`lake`, `shardlake`, `old`)";
+        let select = "SETTINGS parallel_distributed_insert_select = 2 SELECT b + 1 FROM cluster(`lake`, `shardlake`, `old`) AS old";
         becomes(
             "CREATE OR REPLACE TABLE a (b UInt8) ENGINE = MergeTree ORDER BY b\nAS SELECT b + 1 FROM old WHERE b > 0",
             &[
-                "CREATE OR REPLACE TABLE a ON CLUSTER `lake` (b UInt8) ENGINE = ReplicatedMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}') ORDER BY b",
+                "CREATE OR REPLACE TABLE a ON CLUSTER `lake` (b UInt8) ENGINE = ReplicatedMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}') ORDER BY b\nEMPTY AS SELECT b + 1 FROM old WHERE b > 0",
                 &format!("{to} {select} WHERE b > 0"),
             ],
         );
         becomes("INSERT INTO a SELECT b + 1 FROM old", &[&format!("{to} {select}")]);
+        becomes(
+            "INSERT INTO a SELECT b + 1 FROM old WHERE b NOT IN (SELECT EXTRACT(DAY FROM b) FROM c, (SELECT b FROM d))",
+            &[&format!(
+                "{to} {select} WHERE b NOT IN (SELECT EXTRACT(DAY FROM b) FROM `shardlake`.c, (SELECT b FROM `shardlake`.d))"
+            )],
+        );
         becomes("INSERT INTO a (b)\nSELECT b + 1 FROM old", &[&format!("{to} (b)\n{select}")]);
     }
 
@@ -311,7 +330,8 @@ mod tests {
             "INSERT INTO a SELECT number FROM numbers(3)",
             "INSERT INTO a SELECT b FROM (SELECT b FROM c)",
             "INSERT INTO a SELECT b FROM c JOIN d USING b",
-            "INSERT INTO a SELECT b FROM c WHERE b IN (SELECT b FROM d)",
+            "INSERT INTO a WITH 1 AS c SELECT b FROM d",
+            "INSERT INTO a SELECT b FROM c UNION ALL SELECT b FROM d",
         ] {
             assert!(render(statement).is_err(), "{statement}");
         }
