@@ -144,6 +144,8 @@ fn users_file(options: &Options, passwords: &Passwords) -> String {
     let writer = user(User::Writer, "default", passwords, &writer_grants);
     let reader = user(User::Reader, "reader", passwords, &reader_grants);
     let reader_memory_bytes = options.memory_limit_bytes / READER_MEMORY_SHARE;
+    // The limit is for answers, so ClickHouse lifts it (0) for what one shard asks of another; at least 1 would cut that short.
+    let min_result_rows = if options.cluster.is_some() { "" } else { "<min>1</min>" };
     format!(
         "<!-- Written anew at each start. Add to it with files in users.d/. -->
 <clickhouse>
@@ -160,12 +162,14 @@ fn users_file(options: &Options, passwords: &Passwords) -> String {
             <max_memory_usage>{reader_memory_bytes}</max_memory_usage>
             <max_result_rows>{READER_MAX_RESULT_ROWS}</max_result_rows>
             <max_concurrent_queries_for_user>{READER_MAX_QUERIES}</max_concurrent_queries_for_user>
+            <!-- In a cluster: a subquery is asked of all shards, and its answer sent to each. Left to itself ClickHouse refuses. -->
+            <distributed_product_mode>global</distributed_product_mode>
             <cancel_http_readonly_queries_on_client_close>1</cancel_http_readonly_queries_on_client_close>
             <!-- What a reader may choose for a query: tighter limits, and what Grafana and the query service send. -->
             <constraints>
                 <max_execution_time><min>1</min><max>{READER_MAX_EXECUTION_SECONDS}</max><changeable_in_readonly/></max_execution_time>
                 <max_memory_usage><min>1</min><max>{reader_memory_bytes}</max><changeable_in_readonly/></max_memory_usage>
-                <max_result_rows><min>1</min><max>{READER_MAX_RESULT_ROWS}</max><changeable_in_readonly/></max_result_rows>
+                <max_result_rows>{min_result_rows}<max>{READER_MAX_RESULT_ROWS}</max><changeable_in_readonly/></max_result_rows>
                 <max_rows_to_read><changeable_in_readonly/></max_rows_to_read>
                 <additional_table_filters><changeable_in_readonly/></additional_table_filters>
                 <limit><changeable_in_readonly/></limit>
