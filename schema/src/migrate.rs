@@ -38,6 +38,13 @@ pub struct Migration {
     pub sql: &'static str,
 }
 
+impl Migration {
+    /// Its statements, in order.
+    pub fn statements(&self) -> Vec<&'static str> {
+        statements(self.sql).collect()
+    }
+}
+
 macro_rules! migration {
     ($version:literal, $name:literal, $file:literal) => {
         Migration { version: $version, name: $name, sql: include_str!(concat!("../migrations/", $file)) }

@@ -22,6 +22,7 @@ pub struct Servers {
     pub running: Vec<Option<Clickhouse>>,
     options: Vec<Options>,
     http_ports: Vec<u16>,
+    tcp_ports: Vec<u16>,
     pub directory: TempDir,
 }
 
@@ -29,8 +30,8 @@ impl Servers {
     /// Starts `count` servers, without any table, whose users may use these databases.
     pub async fn start(count: usize, databases: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let cluster = Cluster::new("lake", "notasecretatall", free_ports(count));
-        let http_ports = free_ports(count);
+        let (http_ports, tcp_ports) = (free_ports(count), free_ports(count));
+        let cluster = Cluster::new("lake", "notasecretatall", tcp_ports.clone());
         let options = |shard: usize| {
             let path = directory.path().join(format!("shard-{shard}"));
             let options = Options::new(path).with_http_port(http_ports[shard - 1]).with_databases(databases.to_vec());
@@ -41,7 +42,7 @@ impl Servers {
                 .with_cluster(cluster.clone(), shard)
         };
         let options: Vec<_> = (1..=count).map(options).collect();
-        let mut servers = Self { running: Vec::new(), options, http_ports, directory };
+        let mut servers = Self { running: Vec::new(), options, http_ports, tcp_ports, directory };
         for options in &servers.options {
             servers.running.push(Some(Clickhouse::start(options.clone()).await.unwrap()));
         }
@@ -76,6 +77,11 @@ impl Servers {
 
     pub fn url(&self, shard: usize) -> String {
         format!("http://127.0.0.1:{}", self.http_ports[shard - 1])
+    }
+
+    /// Where the other shards ask it.
+    pub fn tcp_port(&self, shard: usize) -> u16 {
+        self.tcp_ports[shard - 1]
     }
 
     /// What all processes of a bot are given.
