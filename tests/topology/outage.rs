@@ -18,6 +18,7 @@ use crate::{
 
 /// By their names (`ingest/src/placement.rs`) 0 and 2 write to the first of two shards, 1 and 3 to the second.
 const CLUSTERS: [(&str, usize); 4] = [("0", 1), ("1", 2), ("2", 1), ("3", 2)];
+const BATCH_AGE: Duration = Duration::from_millis(50);
 /// Rows of each cluster before, around and during the outage.
 const ROWS: u64 = 100;
 
@@ -29,7 +30,7 @@ async fn a_shard_that_was_away_has_every_row_once() {
         let first = (cluster as u64 * 10 + round) * ROWS;
         first..first + ROWS
     };
-    let recorders = CLUSTERS.map(|(name, _)| start(name, &spools.path().join(name), &servers.urls()));
+    let recorders = CLUSTERS.map(|(name, _)| start(name, &spools.path().join(name), &servers.urls(), BATCH_AGE));
     for (cluster, recorder) in recorders.iter().enumerate() {
         record(recorder, ids(cluster, 0));
         until(recorder, "landed", |book| book.landed == ROWS).await;
@@ -42,7 +43,7 @@ async fn a_shard_that_was_away_has_every_row_once() {
     for (cluster, recorder) in recorders.iter().enumerate() {
         record(recorder, ids(cluster, 1));
     }
-    sleep(Duration::from_millis(60)).await; // about when they are sent
+    sleep(BATCH_AGE).await; // about when they are sent
     servers.kill(2).await;
     for (cluster, recorder) in recorders.iter().enumerate() {
         record(recorder, ids(cluster, 2));
@@ -99,6 +100,7 @@ async fn every_row_is_there_once(all: &Client) {
     let sql = "SELECT table FROM system.columns WHERE database = currentDatabase() AND table LIKE 'interactions_by_%' \
          AND name = 'interactions' ORDER BY table";
     let rollups: Vec<String> = all.query_raw(sql).fetch_all().await.unwrap();
+    assert!(rollups.len() >= 7, "{rollups:?}");
     for rollup in rollups {
         let sql = "SELECT sum(interactions) FROM {rollup:Identifier}";
         let rows: u64 = all.query_raw(sql).param("rollup", &rollup).fetch_one().await.unwrap();
