@@ -69,7 +69,9 @@ impl ClickhouseOptions {
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         match &self.clients()?[..] {
             [client] => Ok(client.clone()),
-            several => bail!("the address of ClickHouse names {} servers, and this needs one: name any of them", several.len()),
+            several => {
+                bail!("the address of ClickHouse names {} servers, and this needs one: name any of them", several.len())
+            }
         }
     }
 

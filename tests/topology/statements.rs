@@ -4,7 +4,11 @@
 
 use clickhouse::{Client, error::Error};
 use shardlake_embedded::User;
-use shardlake_schema::{answer, migrate::MIGRATIONS, topology::Topology};
+use shardlake_schema::{
+    answer,
+    migrate::{MIGRATIONS, Migration},
+    topology::Topology,
+};
 
 use crate::line::{DATABASE, servers::Servers};
 
@@ -16,7 +20,7 @@ const NO_KEEPER: u32 = 392;
 /// Every statement of every migration, and what it becomes.
 fn rendered() -> Vec<(&'static str, Vec<String>)> {
     let topology: Topology = REPLICATED.parse().unwrap();
-    let statements = MIGRATIONS.iter().flat_map(|migration| migration.statements());
+    let statements = MIGRATIONS.iter().flat_map(Migration::statements);
     statements
         .map(|statement| {
             let rendered = topology.render(DATABASE, statement);
