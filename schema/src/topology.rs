@@ -26,7 +26,9 @@ mod readers;
 
 use std::{fmt, str::FromStr};
 
-pub use readers::{distribute, readers_database};
+use crate::quote;
+
+pub use readers::{distribute, readers_database, shards};
 pub use render::RenderError;
 
 /// Longest name of a ClickHouse cluster. ClickHouse has no limit; this is more than anybody types.
@@ -62,11 +64,19 @@ impl Cluster {
 
     /// ` ON CLUSTER …` where Keeper carries a statement to the other nodes; else nothing.
     fn on_cluster(&self) -> String {
-        if self.replicated { format!(" ON CLUSTER {}", quoted(&self.name)) } else { String::new() }
+        if self.replicated { format!(" ON CLUSTER {}", quote::identifier(&self.name)) } else { String::new() }
     }
 }
 
 impl Topology {
+    /// What to put behind a `CREATE DATABASE` so that it is made on all nodes.
+    pub(crate) fn on_cluster(&self) -> String {
+        match self {
+            Self::Single => String::new(),
+            Self::Cluster(cluster) => cluster.on_cluster(),
+        }
+    }
+
     /// The statements that do here what `statement`, written for `database` on one server, does there.
     ///
     /// Repeating all of them is as safe as repeating `statement` is.
@@ -129,11 +139,6 @@ impl fmt::Display for Topology {
     }
 }
 
-/// An identifier as text of a statement. DDL takes no parameter where a cluster's name stands, nor in the arguments of an engine.
-fn quoted(identifier: &str) -> String {
-    format!("`{}`", identifier.replace('\\', "\\\\").replace('`', "\\`"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,10 +161,5 @@ mod tests {
             assert_eq!(topology.render("shardlake", statement).unwrap(), [statement]);
             assert_eq!(topology.render_shared("shardlake", statement).unwrap(), [statement]);
         }
-    }
-
-    #[test]
-    fn an_identifier_cannot_end_early() {
-        assert_eq!(quoted("a`b\\"), "`a\\`b\\\\`");
     }
 }

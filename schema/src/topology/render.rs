@@ -15,8 +15,8 @@
 use super::{
     Cluster,
     lex::{Token, tokens},
-    quoted,
 };
+use crate::quote;
 
 /// How long replicas remember an insert's token, at most, seconds; the number of tokens is the tighter limit. The
 /// writer uses a token again for half an hour (`ingest/src/insert.rs`); ClickHouse's own hour is near that for a
@@ -184,7 +184,7 @@ impl Statement<'_> {
             let is_table = table.is_name() && !is_function;
             if word.depth > 0 {
                 if is_table && in_subquery(&rest[..at], word.depth) {
-                    let text = format!("{}.", quoted(self.database));
+                    let text = format!("{}.", quote::identifier(self.database));
                     edits.push(Edit { from: table.start, to: table.start, text });
                 }
             } else if word.is("JOIN") || !is_table || source.replace(table).is_some() {
@@ -205,7 +205,12 @@ impl Statement<'_> {
 
     fn of_each_shard(&self, table: Token<'_>) -> String {
         let table = table.text.trim_matches('`');
-        format!("cluster({}, {}, {})", quoted(&self.cluster.name), quoted(self.database), quoted(table))
+        format!(
+            "cluster({}, {}, {})",
+            quote::identifier(&self.cluster.name),
+            quote::identifier(self.database),
+            quote::identifier(table)
+        )
     }
 
     fn edited(&self, mut edits: Vec<Edit>) -> String {
