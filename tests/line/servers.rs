@@ -1,6 +1,7 @@
 //! A ClickHouse cluster on this machine: several real engines that know each other, each a shard without replicas.
 
 use std::{
+    fs,
     net::{Ipv4Addr, TcpListener},
     sync::atomic::{AtomicU16, Ordering::Relaxed},
 };
@@ -29,15 +30,22 @@ pub struct Servers {
 impl Servers {
     /// Starts `count` servers, without any table, whose users may use these databases.
     pub async fn start(count: usize, databases: &[&str]) -> Self {
+        Self::start_with_users(count, databases, "<clickhouse></clickhouse>").await
+    }
+
+    /// The same with further users, in the form of ClickHouse's configuration.
+    pub async fn start_with_users(count: usize, databases: &[&str], users: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (http_ports, tcp_ports) = (free_ports(count), free_ports(count));
         let cluster = Cluster::new("lake", "notasecretatall", tcp_ports.clone());
         let options = |shard: usize| {
             let path = directory.path().join(format!("shard-{shard}"));
+            fs::create_dir_all(path.join("config/users.d")).unwrap();
+            fs::write(path.join("config/users.d/users.xml"), users).unwrap();
             let options = Options::new(path).with_http_port(http_ports[shard - 1]).with_databases(databases.to_vec());
             // One password per user, as for any cluster: the processes of a fleet share one configuration.
-            let users = User::ALL.into_iter();
-            users
+            let known = User::ALL.into_iter();
+            known
                 .fold(options, |options, user| options.with_password(user, user.name()))
                 .with_cluster(cluster.clone(), shard)
         };

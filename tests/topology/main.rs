@@ -22,3 +22,5 @@ mod recording;
 mod outage;
 
 mod growth;
+
+mod rights;
