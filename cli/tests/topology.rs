@@ -38,9 +38,12 @@ async fn servers(directory: &tempfile::TempDir) -> [Clickhouse; 2] {
     servers.try_into().unwrap()
 }
 
+fn administrator(server: &Clickhouse) -> Client {
+    Client::default().with_url(server.url()).with_user(User::Admin.name()).with_password(User::Admin.name())
+}
+
 async fn names(server: &Clickhouse, database: &str) -> Vec<String> {
-    let client =
-        Client::default().with_url(server.url()).with_user(User::Admin.name()).with_password(User::Admin.name());
+    let client = administrator(server);
     let sql = "SELECT name FROM system.tables WHERE database = {database:String} ORDER BY name";
     client.query_raw(sql).param("database", database).fetch_all().await.unwrap()
 }
@@ -50,8 +53,10 @@ async fn every_server_gets_its_tables_and_the_readers_theirs() {
     let directory = tempfile::tempdir().unwrap();
     let [first, second] = servers(&directory).await;
     let both = format!("{},{}", first.url(), second.url());
-    let apply =
-        |topology: &str, url: &str| shardlake(&["schema", "apply", "--topology", topology, "--clickhouse-url", url]);
+    let schema = |command: &str, topology: &str, url: &str| {
+        shardlake(&["schema", command, "--topology", topology, "--clickhouse-url", url])
+    };
+    let apply = |topology: &str, url: &str| schema("apply", topology, url);
 
     for (topology, url, why) in [
         ("cluster=lake,replicas=none", first.url(), "has 2 shards, and 1 are named"),
@@ -81,6 +86,18 @@ async fn every_server_gets_its_tables_and_the_readers_theirs() {
         assert_eq!(names(&second, "shardlake").await, tables);
         assert_eq!(names(&second, &readers_database("shardlake")).await, read);
     }
+
+    let (said, succeeded) = schema("plan", "cluster=lake,replicas=none", &both);
+    assert!(succeeded && said.matches("nothing to do").count() == 2, "{said}");
+    let (said, succeeded) = schema("verify", "cluster=lake,replicas=none", &both);
+    assert!(succeeded && said.matches("shardlake is as this build makes it").count() == 2, "{said}");
+    let drop = "DROP TABLE shardlake.samples_batches";
+    administrator(&second).query_raw(drop).execute().await.unwrap();
+    let (said, succeeded) = schema("verify", "cluster=lake,replicas=none", &both);
+    assert!(!succeeded && said.matches("shardlake is as this build makes it").count() == 1, "{said}");
+    let (said, succeeded) = schema("verify", "cluster=lake", first.url());
+    assert!(!succeeded && said.contains("does not know replicated tables"), "{said}");
+
     first.stop().await.unwrap();
     second.stop().await.unwrap();
 }
