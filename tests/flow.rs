@@ -28,7 +28,17 @@ fn scenario() -> Scenario {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_discord_sent_is_what_clickhouse_holds() {
-    let line = Line::start(scenario()).await;
+    holds_exactly(Line::start(scenario()).await).await;
+}
+
+/// The same, with the same counts, where clusters write to two ClickHouse servers and everybody reads both.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_discord_sent_is_what_two_shards_hold() {
+    let line = Line::start_on_shards(2, scenario()).await;
+    holds_exactly(line).await;
+}
+
+async fn holds_exactly(line: Line) {
     let clusters: Vec<Cluster> = (0..CLUSTERS)
         .map(|number| line.cluster(number, CLUSTERS, |config| config.user_key = Some("key".into())))
         .collect();

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use clickhouse::Client;
 use serde::Deserialize;
@@ -26,7 +26,8 @@ const DEFAULT_USER: &str = "default";
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ClickhouseOptions {
-    /// HTTP address of ClickHouse [default: <http://127.0.0.1:8123>].
+    /// HTTP address of ClickHouse [default: <http://127.0.0.1:8123>]. Of a ClickHouse cluster: one of each shard, separated by
+    /// commas, where a cluster writes, spools are replayed, or a schema is applied.
     #[arg(long, env = "SHARDLAKE_CLICKHOUSE_URL")]
     pub(crate) clickhouse_url: Option<String>,
     /// Database [default: shardlake].
@@ -67,12 +68,24 @@ impl ClickhouseOptions {
         Ok(secret(PASSWORD_VARIABLE, self.clickhouse_password_file.as_deref())?.unwrap_or_default())
     }
 
+    /// For a role that talks to one server.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::default()
-            .with_url(self.url())
-            .with_database(self.database())
-            .with_user(self.user())
-            .with_password(self.password()?.reveal()))
+        match &self.clients()?[..] {
+            [client] => Ok(client.clone()),
+            several => {
+                bail!("the address of ClickHouse names {} servers, and this needs one: name any of them", several.len())
+            }
+        }
+    }
+
+    /// For a role that talks to each server of a ClickHouse cluster, in the order of the setting.
+    pub(crate) fn clients(&self) -> anyhow::Result<Vec<Client>> {
+        let password = self.password()?;
+        let client = |url: &str| {
+            let client = Client::default().with_url(url.trim()).with_database(self.database());
+            client.with_user(self.user()).with_password(password.reveal())
+        };
+        Ok(self.url().split(',').map(client).collect())
     }
 }
 

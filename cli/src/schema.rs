@@ -2,18 +2,22 @@
 
 mod plan;
 
+mod topology;
+
 mod users;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use clickhouse::Client;
 use shardlake_schema::{
-    migrate,
+    migrate::{self, MIGRATIONS},
     plan::plan,
     retention::{self, Retention},
     verify::verify,
 };
 
+use self::topology::TopologyOptions;
 use crate::clickhouse_options::ClickhouseOptions;
 
 #[derive(Debug, Subcommand)]
@@ -44,12 +48,16 @@ pub(crate) struct Options {
     /// y. Tables that are not named keep what they have.
     #[arg(long, value_delimiter = ',', env = "SHARDLAKE_RETENTION")]
     retention: Vec<Retention>,
+    #[command(flatten)]
+    topology: TopologyOptions,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyOptions {
     #[command(flatten)]
     clickhouse: ClickhouseOptions,
+    #[command(flatten)]
+    topology: TopologyOptions,
 }
 
 /// The exit status of a plan that has something to do.
@@ -57,47 +65,67 @@ const SOMETHING_TO_DO: u8 = 2;
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Apply(options) => apply(&options).await,
+        Command::Apply(options) => {
+            let servers = options.topology.servers(&options.clickhouse).await?;
+            for client in &servers {
+                // What cannot be meant is refused before anything is changed.
+                plan(client, options.clickhouse.database(), &options.retention).await?;
+            }
+            for client in &servers {
+                apply(client, &options).await?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Plan(options) => {
             let database = options.clickhouse.database();
-            let plan = plan(&options.clickhouse.client()?, database, &options.retention).await?;
-            print!("{}", plan::Printed { plan: &plan, database });
-            Ok(if plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(SOMETHING_TO_DO) })
+            let mut is_empty = true;
+            for client in options.topology.servers(&options.clickhouse).await? {
+                let plan = plan(&client, database, &options.retention).await?;
+                print!("{}", plan::Printed { plan: &plan, database });
+                is_empty &= plan.is_empty();
+            }
+            Ok(if is_empty { ExitCode::SUCCESS } else { ExitCode::from(SOMETHING_TO_DO) })
         }
         Command::Verify(options) => {
-            let database = options.clickhouse.database();
-            let verified = verify(&options.clickhouse.client()?, database).await?;
-            for line in &verified.drift {
-                println!("{line}");
+            options.topology.refuse_replicas("verify")?;
+            let mut is_right = true;
+            for client in options.topology.servers(&options.clickhouse).await? {
+                is_right &= verify_server(&client, options.clickhouse.database()).await?;
             }
-            for line in &verified.notes {
-                println!("note: {line}");
-            }
-            if verified.drift.is_empty() {
-                println!("{database} is as this build makes it");
-                return Ok(ExitCode::SUCCESS);
-            }
-            println!("{database} differs from what this build makes in {} points", verified.drift.len());
-            Ok(ExitCode::FAILURE)
+            Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Users(options) => users::run(&options).await,
     }
 }
 
-async fn apply(options: &Options) -> anyhow::Result<ExitCode> {
-    let (client, database) = (options.clickhouse.client()?, options.clickhouse.database());
-    // What cannot be meant is refused before anything is changed.
-    plan(&client, database, &options.retention).await?;
-    let applied = migrate::apply(&client, database).await?;
+async fn apply(client: &Client, options: &Options) -> anyhow::Result<()> {
+    let (database, topology) = (options.clickhouse.database(), &options.topology.topology);
+    let applied = migrate::apply_on(client, database, topology, MIGRATIONS).await?;
     for (version, name) in &applied.now {
         println!("applied {version:04}_{name}");
     }
     println!("{database} is at schema {:04}", applied.before + applied.now.len());
-    for change in retention::set(&client, database, &options.retention).await? {
+    for change in retention::set_on(client, database, topology, &options.retention).await? {
         println!("{}", plan::retention_line(&change));
         for warning in &change.warnings {
             println!("    note: {warning}");
         }
     }
-    Ok(ExitCode::SUCCESS)
+    options.topology.serve_readers(client, database).await
+}
+
+/// Prints what differs; returns whether nothing does.
+async fn verify_server(client: &Client, database: &str) -> anyhow::Result<bool> {
+    let verified = verify(client, database).await?;
+    for line in &verified.drift {
+        println!("{line}");
+    }
+    for line in &verified.notes {
+        println!("note: {line}");
+    }
+    match verified.drift.len() {
+        0 => println!("{database} is as this build makes it"),
+        points => println!("{database} differs from what this build makes in {points} points"),
+    }
+    Ok(verified.drift.is_empty())
 }

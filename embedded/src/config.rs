@@ -1,7 +1,7 @@
 //! The server's configuration: what it listens on, who may do what, which limits hold, what it logs.
 //!
-//! ClickHouse merges every file of `config.d/` and `users.d/` beside these two into them, so what is not offered here (macros, remote
-//! servers) can be added there. Nobody but the owner may read the files.
+//! ClickHouse merges every file of `config.d/` and `users.d/` beside these two into them, so what is not offered here can be added
+//! there. Nobody but the owner may read the files.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -69,6 +69,7 @@ fn main_file(layout: &Layout, options: &Options, http_port: u16, tcp_port: Optio
     let log_level = options.log_level.as_str();
     let memory_limit_bytes = options.memory_limit_bytes;
     let tcp_port = tcp_port.map(|port| format!("<tcp_port>{port}</tcp_port>")).unwrap_or_default();
+    let cluster = options.cluster.as_ref().map(|(cluster, shard)| cluster.configuration(*shard)).unwrap_or_default();
     let query_log = system_log("query_log");
     let part_log = system_log("part_log");
     format!(
@@ -111,7 +112,7 @@ fn main_file(layout: &Layout, options: &Options, http_port: u16, tcp_port: Optio
         <count>1</count>
         <console>0</console>
     </logger>
-{query_log}{part_log}
+{cluster}{query_log}{part_log}
     <!-- The console that nobody types into. It sets the mode of its history to 0600, so that must not be /dev/null. -->
     <disable_suggestion>1</disable_suggestion>
     <history_file>{history}</history_file>
@@ -143,6 +144,8 @@ fn users_file(options: &Options, passwords: &Passwords) -> String {
     let writer = user(User::Writer, "default", passwords, &writer_grants);
     let reader = user(User::Reader, "reader", passwords, &reader_grants);
     let reader_memory_bytes = options.memory_limit_bytes / READER_MEMORY_SHARE;
+    // The limit is for answers, so ClickHouse lifts it (0) for what one shard asks of another; at least 1 would cut that short.
+    let min_result_rows = if options.cluster.is_some() { "" } else { "<min>1</min>" };
     format!(
         "<!-- Written anew at each start. Add to it with files in users.d/. -->
 <clickhouse>
@@ -159,12 +162,14 @@ fn users_file(options: &Options, passwords: &Passwords) -> String {
             <max_memory_usage>{reader_memory_bytes}</max_memory_usage>
             <max_result_rows>{READER_MAX_RESULT_ROWS}</max_result_rows>
             <max_concurrent_queries_for_user>{READER_MAX_QUERIES}</max_concurrent_queries_for_user>
+            <!-- In a cluster: a subquery is asked of all shards, and its answer sent to each. Left to itself ClickHouse refuses. -->
+            <distributed_product_mode>global</distributed_product_mode>
             <cancel_http_readonly_queries_on_client_close>1</cancel_http_readonly_queries_on_client_close>
             <!-- What a reader may choose for a query: tighter limits, and what Grafana and the query service send. -->
             <constraints>
                 <max_execution_time><min>1</min><max>{READER_MAX_EXECUTION_SECONDS}</max><changeable_in_readonly/></max_execution_time>
                 <max_memory_usage><min>1</min><max>{reader_memory_bytes}</max><changeable_in_readonly/></max_memory_usage>
-                <max_result_rows><min>1</min><max>{READER_MAX_RESULT_ROWS}</max><changeable_in_readonly/></max_result_rows>
+                <max_result_rows>{min_result_rows}<max>{READER_MAX_RESULT_ROWS}</max><changeable_in_readonly/></max_result_rows>
                 <max_rows_to_read><changeable_in_readonly/></max_rows_to_read>
                 <additional_table_filters><changeable_in_readonly/></additional_table_filters>
                 <limit><changeable_in_readonly/></limit>

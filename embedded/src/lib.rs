@@ -55,6 +55,8 @@ mod error;
 
 mod options;
 
+mod cluster;
+
 mod launch;
 
 mod users;
@@ -74,6 +76,7 @@ mod sandbox;
 mod engine;
 
 pub use child::engine_main;
+pub use cluster::Cluster;
 pub use error::Error;
 pub use launch::{ENGINE_VERSION, Launcher, library};
 pub use options::{LogLevel, Options};

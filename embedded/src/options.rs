@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::launch::Launcher;
 use crate::users::User;
@@ -28,6 +29,8 @@ pub struct Options {
     pub(crate) path: PathBuf,
     pub(crate) http_port: u16,
     pub(crate) tcp_port: Option<u16>,
+    /// And the number of this server's shard in it.
+    pub(crate) cluster: Option<(Cluster, usize)>,
     pub(crate) passwords: BTreeMap<User, String>,
     pub(crate) databases: Vec<String>,
     pub(crate) launcher: Option<Launcher>,
@@ -58,6 +61,7 @@ impl Options {
             path: path.into(),
             http_port: 0,
             tcp_port: None,
+            cluster: None,
             passwords: BTreeMap::new(),
             databases: vec!["shardlake".to_owned()],
             launcher: None,
@@ -78,6 +82,15 @@ impl Options {
     #[must_use]
     pub fn with_tcp_port(mut self, port: u16) -> Self {
         self.tcp_port = Some(port);
+        self
+    }
+
+    /// Makes it shard number `shard`, from 1, of a ClickHouse cluster; its native TCP port is the one that the cluster has for it.
+    /// Default: it knows of no other server.
+    #[must_use]
+    pub fn with_cluster(mut self, cluster: Cluster, shard: usize) -> Self {
+        self.tcp_port = cluster.tcp_port(shard);
+        self.cluster = Some((cluster, shard));
         self
     }
 
@@ -146,6 +159,9 @@ impl Options {
                 });
             }
         }
+        if let Some((cluster, shard)) = &self.cluster {
+            cluster.check(*shard)?;
+        }
         if self.memory_limit_bytes < MIN_MEMORY_LIMIT_BYTES {
             return Err(Error::BadOption {
                 option: "the memory limit",
@@ -163,6 +179,7 @@ impl fmt::Debug for Options {
             .field("path", &self.path)
             .field("http_port", &self.http_port)
             .field("tcp_port", &self.tcp_port)
+            .field("cluster", &self.cluster)
             .field("passwords_of", &self.passwords.keys())
             .field("databases", &self.databases)
             .field("launcher", &self.launcher)
@@ -185,7 +202,7 @@ impl LogLevel {
     }
 }
 
-fn is_identifier(name: &str) -> bool {
+pub(crate) fn is_identifier(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

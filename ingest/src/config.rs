@@ -72,7 +72,9 @@ pub struct Shards {
 /// Where rows go.
 #[derive(Debug, Clone)]
 pub struct Clickhouse {
-    /// HTTP address, such as `http://127.0.0.1:8123` or `https://clickhouse.example:8443`.
+    /// HTTP address, such as `http://127.0.0.1:8123` or `https://clickhouse.example:8443`. For a ClickHouse cluster one per
+    /// shard, separated by commas, the same list in all processes of the bot: the cluster's name picks one, and a spool that
+    /// holds rows keeps to the one it had. Append to the list, and replace in place; do not reorder it.
     pub url: String,
     /// Database. Default `shardlake`.
     pub database: String,

@@ -227,6 +227,22 @@ pub(crate) fn left_behind<R: Row>(spool: &Path) -> io::Result<Vec<Left>> {
     Ok(left)
 }
 
+/// Whether an earlier process left rows of any table.
+pub(crate) fn holds_rows(spool: &Path) -> io::Result<bool> {
+    let directory = spool.join("journal");
+    if !directory.exists() {
+        return Ok(false);
+    }
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let is_ours = identify(&entry.file_name().to_string_lossy()).is_some();
+        if is_ours && entry.metadata()?.len() > HEADER_BYTES as u64 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The table, the boot and the first batch in a file's name, if it is one of ours.
 pub(crate) fn identify(name: &str) -> Option<(Table, u64, u64)> {
     let (table, rest) = name.strip_suffix(".rows")?.split_once('-')?;

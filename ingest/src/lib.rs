@@ -38,6 +38,8 @@ mod batch;
 
 mod spool;
 
+mod placement;
+
 mod insert;
 
 mod pipeline;

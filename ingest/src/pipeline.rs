@@ -26,7 +26,7 @@ use crate::{
     config::{self, BatchLimits, Config, LONGEST_AGE},
     insert::Inserter,
     journal::{Closed, Journal, Sealed},
-    outside,
+    outside, placement,
     queue::Queue,
     recorder::Shared,
     spool::{Disk, Spool, SpoolError},
@@ -66,17 +66,19 @@ pub(crate) struct LaneView<'a> {
 }
 
 impl Lanes {
-    /// Opens the spool too, and takes up what an earlier process left there.
-    pub(crate) fn open(config: &Config, cluster: &Name, boot: u64) -> Result<Self, SpoolError> {
+    /// Opens the spool too, and takes up what an earlier process left there. The other part is the one of ClickHouse's
+    /// addresses that its batches go to.
+    pub(crate) fn open(config: &Config, cluster: &Name, boot: u64) -> Result<(Self, String), SpoolError> {
         let to_disk = config.spool.directory.as_ref().filter(|_| config.spool.journal != config::Journal::Off);
         let Some(directory) = to_disk else {
-            return Ok(Self {
+            let lanes = Self {
                 interactions: Lane::in_memory(config),
                 shard_events: Lane::in_memory(config),
                 gateway_counts: Lane::in_memory(config),
                 samples: Lane::in_memory(config),
                 processes: Lane::in_memory(config),
-            });
+            };
+            return Ok((lanes, placement::by_name(cluster.as_str(), &config.clickhouse.url).to_owned()));
         };
         let mut opening = Opening::new(config, cluster, boot, directory)?;
         let lanes = Self {
@@ -86,8 +88,7 @@ impl Lanes {
             samples: opening.lane()?,
             processes: opening.lane()?,
         };
-        opening.end();
-        Ok(lanes)
+        Ok((lanes, opening.end()))
     }
 
     pub(crate) fn all(&self) -> [LaneView<'_>; 5] {

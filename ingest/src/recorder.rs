@@ -1,6 +1,7 @@
 //! The front door: what a bot holds, and what all parts of a recorder share.
 
 use std::{
+    collections::BTreeSet,
     hash::Hasher as _,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -23,6 +24,7 @@ use crate::{
     observe::Observed,
     outside,
     pipeline::{self, Lanes},
+    placement,
     row::{self, Seen},
     sample,
     shutdown::{self, Receipt},
@@ -163,6 +165,12 @@ pub(crate) fn check(config: &Config) -> Result<(), Error> {
     if shards.count == 0 || u32::from(shards.first) + u32::from(shards.count) > u32::from(shards.total) {
         return refuse("shards", format!("{shards:?}"), "a range of at least one shard within the total");
     }
+    let addresses = placement::addresses(&config.clickhouse.url);
+    let distinct = addresses.iter().collect::<BTreeSet<_>>().len();
+    if addresses.contains(&"") || distinct < addresses.len() {
+        let expected = "an address, or one per shard of a ClickHouse cluster, separated by commas, each once";
+        return refuse("clickhouse.url", format!("{:?}", config.clickhouse.url), expected);
+    }
     if !(1..=500_000).contains(&config.batch.max_rows) {
         return refuse("batch.max_rows", config.batch.max_rows.to_string(), "1 to 500,000");
     }
@@ -190,12 +198,17 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config) -> Result<Self, Error> {
+    pub(crate) fn new(mut config: Config) -> Result<Self, Error> {
         let started_at = outside::now();
         let metrics = Metrics::new(&config)?;
         let (cluster, boot) = (Name::from(config.cluster.clone()), boot_id(started_at));
+        let (lanes, address) = Lanes::open(&config, &cluster, boot)?;
+        if address != config.clickhouse.url {
+            tracing::info!(address, "the shard of the ClickHouse cluster that this process writes to");
+        }
+        config.clickhouse.url = address;
         Ok(Self {
-            lanes: Lanes::open(&config, &cluster, boot)?,
+            lanes,
             cluster,
             boot,
             started_at,

@@ -45,6 +45,10 @@ pub(crate) enum AskError {
     Busy,
     #[error("ClickHouse cannot be reached: {reason}")]
     Unreachable { reason: String },
+    #[error(
+        "a shard of the ClickHouse cluster cannot be reached, and an answer without its rows would be wrong: {reason}"
+    )]
+    ShardAway { reason: String },
     #[error("a table is missing in ClickHouse; run `shardlake schema apply`: {reason}")]
     SchemaMissing { reason: String },
     #[error("ClickHouse refuses the service's user: check its name, password and rights: {reason}")]
@@ -86,6 +90,7 @@ impl AskError {
             Self::TooMuchMemory => (StatusCode::UNPROCESSABLE_ENTITY, "too_much_memory"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Unreachable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "clickhouse_unreachable"),
+            Self::ShardAway { .. } => (StatusCode::SERVICE_UNAVAILABLE, "shard_away"),
             Self::SchemaMissing { .. } => (StatusCode::SERVICE_UNAVAILABLE, "schema_missing"),
             Self::Refused { .. } => (StatusCode::BAD_GATEWAY, "clickhouse_refused"),
             Self::Failed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
@@ -110,11 +115,19 @@ impl From<ClickhouseError> for AskError {
             Some(159 | 160) => Self::TooSlow,        // TIMEOUT_EXCEEDED, TOO_SLOW
             Some(241) => Self::TooMuchMemory,        // MEMORY_LIMIT_EXCEEDED
             Some(201 | 202 | 394) => Self::Busy, // QUOTA_EXCEEDED, TOO_MANY_SIMULTANEOUS_QUERIES, QUERY_WAS_CANCELLED
+            // SOCKET_TIMEOUT, NETWORK_ERROR, ALL_CONNECTION_TRIES_FAILED: said by one server of another.
+            Some(209 | 210 | 279) => Self::ShardAway { reason: address_in(text).unwrap_or(reason) },
             Some(60 | 81) => Self::SchemaMissing { reason }, // UNKNOWN_TABLE, UNKNOWN_DATABASE
             Some(164 | 192..=195 | 497 | 516) => Self::Refused { reason }, // READONLY, wrong user or password, ACCESS_DENIED
             _ => Self::Failed { message: format!("ClickHouse cannot run the question: {reason}") },
         }
     }
+}
+
+/// ClickHouse lists its attempts to reach another server, a line each; the first names the address.
+fn address_in(text: &str) -> Option<String> {
+    let attempt = text.lines().find(|line| line.contains("NetException"))?;
+    Some(attempt.chars().take(MAX_REASON_CHARS).collect())
 }
 
 /// The last cause of an error says what happened; the ones above it say only where.
@@ -216,5 +229,9 @@ mod tests {
         assert_eq!(code("Code: 516. DB::Exception: Authentication failed").0, StatusCode::BAD_GATEWAY);
         assert_eq!(code("Code: 47. DB::Exception: Unknown identifier").1, "failed");
         assert_eq!(code("502 Bad Gateway").1, "failed");
+        let away = "Code: 279. DB::Exception: All connection tries failed. Log: \n\nCode: 210. DB::NetException: Connection refused (db-2:9000)";
+        let away = AskError::from(ClickhouseError::BadResponse(away.to_owned()));
+        assert_eq!(away.kind(), (StatusCode::SERVICE_UNAVAILABLE, "shard_away"));
+        assert!(away.to_string().contains("db-2:9000"), "{away}");
     }
 }

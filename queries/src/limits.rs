@@ -23,7 +23,7 @@ const MAX_EXECUTION_S: u64 = 30;
 pub const REPLY_DEADLINE: Duration = Duration::from_secs(MAX_EXECUTION_S + 5);
 
 /// Setting, wished value, and whether a profile meets the wish by naming any limit of its own.
-const WISHES: [Wish; 6] = [
+const WISHES: [Wish; 7] = [
     // First: it makes a query of a user that could write one that cannot, and only such are cancelled.
     Wish { setting: "readonly", value: "1", own_limit_will_do: true },
     Wish { setting: "cancel_http_readonly_queries_on_client_close", value: "1", own_limit_will_do: false },
@@ -32,6 +32,8 @@ const WISHES: [Wish; 6] = [
     Wish { setting: "result_overflow_mode", value: "throw", own_limit_will_do: false },
     // A quarter of a small server: enough for a year of one machine's rows, and three more people can ask.
     Wish { setting: "max_memory_usage", value: "2000000000", own_limit_will_do: true },
+    // Over the shards of a ClickHouse cluster a subquery is asked of all of them; elsewhere it means nothing.
+    Wish { setting: "distributed_product_mode", value: "global", own_limit_will_do: true },
 ];
 
 struct Wish {

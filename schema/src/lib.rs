@@ -13,6 +13,8 @@ pub mod rows;
 
 pub mod migrate;
 
+pub mod topology;
+
 pub mod retention;
 
 pub mod plan;

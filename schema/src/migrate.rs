@@ -25,7 +25,10 @@ use self::{
     progress::Done,
     statement::statements,
 };
-use crate::answer;
+use crate::{
+    answer,
+    topology::{RenderError, Topology},
+};
 
 /// One file of `migrations/`.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +39,13 @@ pub struct Migration {
     pub name: &'static str,
     /// Its text.
     pub sql: &'static str,
+}
+
+impl Migration {
+    /// Its statements, in order.
+    pub fn statements(&self) -> Vec<&'static str> {
+        statements(self.sql)
+    }
 }
 
 macro_rules! migration {
@@ -84,6 +94,9 @@ pub enum MigrateError {
         /// What ClickHouse said.
         source: clickhouse::error::Error,
     },
+    /// A migration cannot be told to a ClickHouse cluster. No migration of this build is like that.
+    #[error(transparent)]
+    Render(#[from] RenderError),
     /// This run gave no sign of life for so long that another one took over.
     #[error(
         "another run took over the migrations of `{database}`, since this one was silent for too long; run it again"
@@ -144,14 +157,29 @@ pub async fn apply(client: &Client, database: &str) -> Result<Applied, MigrateEr
 /// # Errors
 /// Those of [`apply`].
 pub async fn apply_these(client: &Client, database: &str, migrations: &[Migration]) -> Result<Applied, MigrateError> {
+    apply_on(client, database, &Topology::Single, migrations).await
+}
+
+/// [`apply_these`] where tables live on `topology`. Of a ClickHouse cluster with replicas `client` reaches one node, always the
+/// same, since the lock is that node's; of one without, each node in turn. What readers need there comes after it:
+/// [`topology::distribute`](crate::topology::distribute).
+///
+/// # Errors
+/// Those of [`apply`].
+pub async fn apply_on(
+    client: &Client,
+    database: &str,
+    topology: &Topology,
+    migrations: &[Migration],
+) -> Result<Applied, MigrateError> {
     let record = |source| MigrateError::Record { database: database.to_owned(), source };
     // The client's own database may be the one that does not exist yet; `system` always does.
     let anywhere = client.clone().with_database("system");
-    let create = anywhere.query_raw("CREATE DATABASE IF NOT EXISTS {database:Identifier}");
-    create.param("database", database).execute().await.map_err(record)?;
+    let create = "CREATE DATABASE IF NOT EXISTS {database:Identifier}".to_owned() + &topology.on_cluster();
+    anywhere.query_raw(&create).param("database", database).execute().await.map_err(record)?;
 
     let client = client.clone().with_database(database);
-    progress::create_tables(&client).await.map_err(record)?;
+    progress::create_tables(&client, database, topology).await.map_err(record)?;
     let done = Done::read(&client, database).await.map_err(record)?;
     done.refuse_strange_history(migrations)?;
     if done.migrations() == migrations.len() {
@@ -159,7 +187,7 @@ pub async fn apply_these(client: &Client, database: &str, migrations: &[Migratio
     }
 
     let lock = Lock::take(&client).await.map_err(record)?;
-    let outcome = apply_locked(&lock, &client, database, migrations).await;
+    let outcome = apply_locked(&lock, &client, database, topology, migrations).await;
     // A statement without an answer may still run; whoever comes next waits for its end.
     if !outcome.as_ref().is_err_and(MigrateError::is_without_answer) {
         lock.give_back().await;
@@ -171,6 +199,7 @@ async fn apply_locked(
     lock: &Lock,
     client: &Client,
     database: &str,
+    topology: &Topology,
     migrations: &[Migration],
 ) -> Result<Applied, MigrateError> {
     let record = |source| MigrateError::Record { database: database.to_owned(), source };
@@ -181,10 +210,12 @@ async fn apply_locked(
     for migration in &migrations[done.migrations()..] {
         for (number, statement) in (1..).zip(statements(migration.sql)).skip(done.statements_of(migration)) {
             let (version, name) = (migration.version, migration.name);
-            lock.execute(statement).await.map_err(|failure| match failure {
-                Failure::Lost => MigrateError::TakenOver { database: database.to_owned() },
-                Failure::Statement(source) => MigrateError::Statement { version, name, statement: number, source },
-            })?;
+            for statement in topology.render(database, statement)? {
+                lock.execute(&statement).await.map_err(|failure| match failure {
+                    Failure::Lost => MigrateError::TakenOver { database: database.to_owned() },
+                    Failure::Statement(source) => MigrateError::Statement { version, name, statement: number, source },
+                })?;
+            }
             progress::statement_is_done(client, migration, number).await.map_err(record)?;
         }
         progress::migration_is_done(client, migration).await.map_err(record)?;

@@ -17,6 +17,7 @@ use std::{fmt, str::FromStr};
 use clickhouse::Client;
 
 pub use self::live::Change;
+use crate::topology::Topology;
 
 /// The longest time, in days: 50 years. A `DateTime` ends in 2106, and an expiry past it would wrap around to the past.
 const LONGEST_DAYS: u32 = 50 * 365;
@@ -212,10 +213,23 @@ pub async fn plan(client: &Client, database: &str, wanted: &[Retention]) -> Resu
 /// [`RetentionError`]; a table that is not there is one, and then nothing is changed. Cancel safety: tables are changed one
 /// after the other, each as a whole.
 pub async fn set(client: &Client, database: &str, wanted: &[Retention]) -> Result<Vec<Change>, RetentionError> {
+    set_on(client, database, &Topology::Single, wanted).await
+}
+
+/// [`set`] where tables live on `topology`: of a ClickHouse cluster without replicas, on the node that `client` reaches.
+///
+/// # Errors
+/// Those of [`set`].
+pub async fn set_on(
+    client: &Client,
+    database: &str,
+    topology: &Topology,
+    wanted: &[Retention],
+) -> Result<Vec<Change>, RetentionError> {
     let client = client.clone().with_database(database);
     let changes = live::changes(&client, database, wanted).await?;
     for change in &changes {
-        live::carry_out(&client, change).await?;
+        live::carry_out(&client, database, topology, change).await?;
         tracing::info!(table = change.table, from = change.from, to = %change.to, "retention set");
     }
     Ok(changes)

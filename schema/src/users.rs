@@ -19,7 +19,10 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{Table, quote};
+use crate::{
+    Table, quote,
+    topology::{Topology, readers_database},
+};
 
 /// What a batch is looked for by; `ingest` asks for nothing else of a raw table.
 const LOOKED_FOR_BY: &str = "cluster, boot, batch, time";
@@ -38,6 +41,18 @@ const MIGRATOR_ENGINES: [&str; 5] =
     ["MergeTree", "ReplacingMergeTree", "AggregatingMergeTree", "SummingMergeTree", "Null"];
 /// Where it looks for what runs, and for the size of things.
 const MIGRATOR_SEES: [&str; 5] = ["processes", "parts", "mutations", "data_skipping_indices", "projections"];
+
+/// Further rights where it migrates a ClickHouse cluster: tables that read other servers, and replicated ones.
+const MIGRATES_CLUSTERS: [&str; 6] = [
+    "REMOTE ON *.*",
+    "CREATE TEMPORARY TABLE ON *.*",
+    "TABLE ENGINE ON Distributed",
+    "TABLE ENGINE ON ReplicatedMergeTree",
+    "TABLE ENGINE ON ReplicatedReplacingMergeTree",
+    "TABLE ENGINE ON ReplicatedAggregatingMergeTree",
+];
+/// Where it looks for the servers.
+const MIGRATOR_SEES_OF_CLUSTERS: &str = "SELECT ON system.clusters";
 
 /// What a reader gets if it asks for nothing, and the most it may ask for. Grafana's data source asks for 65 s.
 const READER_DEFAULT_EXECUTION_SECONDS: u64 = 60;
@@ -105,6 +120,7 @@ pub enum UsersError {
 #[derive(Debug, Clone)]
 pub struct Users {
     database: String,
+    topology: Topology,
     /// SHA-256, in hexadecimal.
     hashes: BTreeMap<Role, String>,
 }
@@ -145,6 +161,9 @@ const READER_SETTINGS: [Setting; 10] = [
     free("log_comment"),
 ];
 
+/// In a ClickHouse cluster: a subquery is asked of all shards, and its answer sent to each. Left to itself ClickHouse refuses.
+const IN_CLUSTERS: (&str, &str) = ("distributed_product_mode", "global");
+
 impl Users {
     /// The users of `database`, without passwords yet.
     ///
@@ -155,7 +174,25 @@ impl Users {
         if !plain || database.is_empty() || database.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(UsersError::OddDatabase { database: database.to_owned() });
         }
-        Ok(Self { database: database.to_owned(), hashes: BTreeMap::new() })
+        Ok(Self { database: database.to_owned(), topology: Topology::Single, hashes: BTreeMap::new() })
+    }
+
+    /// Where the tables live on `topology`. Each server of a ClickHouse cluster has these users, with the same passwords: what one asks
+    /// of another is allowed there or not.
+    #[must_use]
+    pub fn on(mut self, topology: Topology) -> Self {
+        self.topology = topology;
+        self
+    }
+
+    fn in_cluster(&self) -> bool {
+        self.topology != Topology::Single
+    }
+
+    /// The least that a reader may choose. What servers tell each other is no answer, and ClickHouse lifts that limit for it, by 0.
+    fn least(&self, setting: &Setting) -> Option<u64> {
+        let is_lifted = self.in_cluster() && setting.name == "max_result_rows";
+        setting.max.filter(|_| !is_lifted).map(|_| 1)
     }
 
     /// With a password for one of them.
@@ -192,7 +229,10 @@ impl Users {
             }
             if role == Role::Reader {
                 statements.push(format!("CREATE SETTINGS PROFILE IF NOT EXISTS {name}"));
-                let settings = READER_SETTINGS.each_ref().map(setting_sql).join(", ");
+                let mut settings = READER_SETTINGS.each_ref().map(|setting| self.setting_sql(setting)).join(", ");
+                if self.in_cluster() {
+                    let _ = write!(settings, ", {} = '{}'", IN_CLUSTERS.0, IN_CLUSTERS.1); // to a String
+                }
                 statements.push(format!("ALTER SETTINGS PROFILE {name} SETTINGS {settings}"));
                 statements.push(format!("ALTER USER {name} SETTINGS PROFILE {name}"));
             }
@@ -216,30 +256,48 @@ impl Users {
                 rights.push(format!("SELECT({COUNTED_BY}) ON {database}.batches"));
                 rights
             }
-            Role::Reader => vec![format!("SELECT ON {database}.*")],
+            Role::Reader => {
+                let mut rights = vec![format!("SELECT ON {database}.*")];
+                if self.in_cluster() {
+                    rights.push(format!("SELECT ON {}.*", quote::identifier(&readers_database(&self.database))));
+                }
+                rights
+            }
             Role::Migrator => {
                 let scratch = quote::identifier(&format!("{}_verify_", self.database));
                 let mut rights = vec![format!("{MIGRATES} ON {database}.*"), format!("{MIGRATES} ON {scratch}*.*")];
                 rights.extend(MIGRATOR_ENGINES.map(|engine| format!("TABLE ENGINE ON {engine}")));
                 rights.extend(MIGRATOR_SEES.map(|table| format!("SELECT ON system.{table}")));
+                if let Topology::Cluster(cluster) = &self.topology {
+                    let all = quote::identifier(&readers_database(&self.database));
+                    rights.push(format!("{MIGRATES} ON {all}.*"));
+                    rights.extend(MIGRATES_CLUSTERS.map(str::to_owned));
+                    rights.push(MIGRATOR_SEES_OF_CLUSTERS.to_owned());
+                    if cluster.is_replicated() {
+                        rights.push("CLUSTER ON *.*".to_owned());
+                    }
+                }
                 rights
             }
         }
     }
-}
 
-fn setting_sql(setting: &Setting) -> String {
-    let mut sql = setting.name.to_owned();
-    if let Some(value) = setting.value {
-        let _ = write!(sql, " = {value}"); // writing to a String cannot fail
+    fn setting_sql(&self, setting: &Setting) -> String {
+        let mut sql = setting.name.to_owned();
+        if let Some(value) = setting.value {
+            let _ = write!(sql, " = {value}"); // writing to a String cannot fail
+        }
+        if let Some(least) = self.least(setting) {
+            let _ = write!(sql, " MIN {least}");
+        }
+        if let Some(max) = setting.max {
+            let _ = write!(sql, " MAX {max}");
+        }
+        if setting.is_free {
+            sql += " CHANGEABLE_IN_READONLY";
+        }
+        sql
     }
-    if let Some(max) = setting.max {
-        let _ = write!(sql, " MIN 1 MAX {max}");
-    }
-    if setting.is_free {
-        sql += " CHANGEABLE_IN_READONLY";
-    }
-    sql
 }
 
 #[cfg(test)]

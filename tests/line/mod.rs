@@ -4,12 +4,14 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod servers;
+
 use std::{sync::Arc, time::Duration};
 
 use clickhouse::{Client, RowOwned, RowRead};
 use shardlake_embedded::{Clickhouse, Options, User};
 use shardlake_ingest::{Config, Observed, Receipt, Recorder, Shards};
-use shardlake_schema::{Table, migrate};
+use shardlake_schema::{Table, migrate, topology::readers_database};
 use shardlake_simulator::{Scenario, Simulator};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -26,35 +28,62 @@ use twilight_model::{
     http::interaction::{InteractionResponse, InteractionResponseType},
 };
 
+use self::servers::Servers;
+
 /// What a condition may take to come true before the test gives up. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 const DRAIN: Duration = Duration::from_secs(30);
-const DATABASE: &str = "shardlake";
+pub const DATABASE: &str = "shardlake";
 
 pub struct Line {
     pub clickhouse: Clickhouse,
     pub discord: Simulator,
     /// May do everything.
     pub admin: Client,
+    /// The addresses that writers are given, and the database that readers use.
+    urls: String,
+    database: String,
     shards: u32,
+    /// Of a ClickHouse cluster.
+    other_servers: Vec<Clickhouse>,
     _directory: tempfile::TempDir,
 }
 
 impl Line {
     pub async fn start(scenario: Scenario) -> Self {
-        // An error means that another test of this process was first.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
         let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
-        let admin = client(&clickhouse, User::Admin);
-        migrate::apply(&admin, DATABASE).await.unwrap();
+        let urls = clickhouse.url().to_owned();
+        migrate::apply(&client(&clickhouse, User::Admin, DATABASE), DATABASE).await.unwrap();
+        Self::over(vec![clickhouse], urls, DATABASE.to_owned(), directory, scenario).await
+    }
+
+    /// The same over a ClickHouse cluster of this many shards: clusters write to their shard, everybody else reads all of them.
+    pub async fn start_on_shards(count: usize, scenario: Scenario) -> Self {
+        let servers = Servers::with_schema(count).await;
+        let urls = servers.urls();
+        let running = servers.running.into_iter().flatten().collect();
+        Self::over(running, urls, readers_database(DATABASE), servers.directory, scenario).await
+    }
+
+    async fn over(
+        mut servers: Vec<Clickhouse>,
+        urls: String,
+        database: String,
+        directory: tempfile::TempDir,
+        scenario: Scenario,
+    ) -> Self {
+        // An error means that another test of this process was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let clickhouse = servers.remove(0);
+        let admin = client(&clickhouse, User::Admin, &database);
         let shards = scenario.shards;
         let discord = Simulator::start(scenario).await.unwrap();
-        Self { clickhouse, discord, admin, shards, _directory: directory }
+        Self { clickhouse, discord, admin, urls, database, shards, other_servers: servers, _directory: directory }
     }
 
     pub fn reader(&self) -> Client {
-        client(&self.clickhouse, User::Reader)
+        client(&self.clickhouse, User::Reader, &self.database)
     }
 
     /// Starts cluster `number` of `clusters`; the bot's shards must divide evenly.
@@ -62,7 +91,7 @@ impl Line {
         let total = u16::try_from(self.shards).unwrap();
         let count = total / clusters;
         let shards = Shards { first: number * count, count, total };
-        let mut config = Config::new(number.to_string(), shards, self.clickhouse.url());
+        let mut config = Config::new(number.to_string(), shards, &self.urls);
         let writer = self.clickhouse.credentials(User::Writer);
         config.clickhouse.user = writer.user;
         config.clickhouse.password = writer.password.into();
@@ -120,15 +149,17 @@ impl Line {
 
     pub async fn stop(self) {
         self.discord.stop().await;
-        self.clickhouse.stop().await.unwrap();
+        for server in [self.clickhouse].into_iter().chain(self.other_servers) {
+            server.stop().await.unwrap();
+        }
     }
 }
 
-fn client(clickhouse: &Clickhouse, user: User) -> Client {
+fn client(clickhouse: &Clickhouse, user: User, database: &str) -> Client {
     let credentials = clickhouse.credentials(user);
     Client::default()
         .with_url(clickhouse.url())
-        .with_database(DATABASE)
+        .with_database(database)
         .with_user(credentials.user)
         .with_password(credentials.password)
 }

@@ -9,13 +9,17 @@ use anyhow::Context as _;
 use clap::Args;
 use shardlake_schema::users::{Role, Users};
 
+use super::topology::TopologyOptions;
 use crate::clickhouse_options::{ClickhouseOptions, secret};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     clickhouse: ClickhouseOptions,
-    /// Run the statements instead of printing them. The user needs the right to manage users.
+    #[command(flatten)]
+    topology: TopologyOptions,
+    /// Run the statements instead of printing them, on each server that the address of ClickHouse names. The user needs the right
+    /// to manage users.
     #[arg(long, conflicts_with = "xml")]
     apply: bool,
     /// Print a file for the server's `users.d/` instead, for a server that keeps its users in files.
@@ -33,7 +37,7 @@ fn variable(role: Role) -> &'static str {
 }
 
 pub(super) async fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let mut users = Users::of(options.clickhouse.database())?;
+    let mut users = Users::of(options.clickhouse.database())?.on(options.topology.topology.clone());
     for role in Role::ALL {
         match secret(variable(role), None)? {
             Some(password) => users = users.with_password(role, password.reveal())?,
@@ -56,10 +60,12 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // The database may not be there yet.
-    let client = options.clickhouse.client()?.with_database("system");
-    for statement in &statements {
-        let done = client.query_raw(statement).execute().await;
-        done.context("a statement failed; a server that keeps its users in files takes them from --xml")?;
+    for client in options.clickhouse.clients()? {
+        let client = client.with_database("system");
+        for statement in &statements {
+            let done = client.query_raw(statement).execute().await;
+            done.context("a statement failed; a server that keeps its users in files takes them from --xml")?;
+        }
     }
     let names = Role::ALL.map(|role| users.name(role)).join(", ");
     println!("{names} have their rights");

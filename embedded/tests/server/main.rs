@@ -12,6 +12,8 @@ mod lifecycle;
 
 mod access;
 
+mod cluster;
+
 mod client;
 
 mod hostile;

@@ -15,6 +15,7 @@ use crate::{
     batch::{self, Frozen},
     config::{self, Config},
     journal::{self, Journal, Left},
+    placement,
     spool::{Disk, Sent, SpoolError, Stored},
 };
 
@@ -27,6 +28,8 @@ pub(super) struct Opening<'a> {
     disk: Arc<Disk>,
     /// Batches that no lane has taken up yet.
     stored: Vec<Stored>,
+    /// The one of ClickHouse's addresses that batches go to.
+    address: String,
 }
 
 impl<'a> Opening<'a> {
@@ -37,7 +40,11 @@ impl<'a> Opening<'a> {
         directory: &'a Path,
     ) -> Result<Self, SpoolError> {
         let (disk, recovered) = Disk::open(directory, config.spool.disk_bytes)?;
-        Ok(Self { config, cluster, boot, directory, disk: Arc::new(disk), stored: recovered.batches })
+        let unsealed = journal::holds_rows(directory)
+            .map_err(|source| SpoolError::Io { path: directory.join("journal"), source })?;
+        let holds_rows = unsealed || !recovered.batches.is_empty();
+        let address = placement::settle(cluster.as_str(), &config.clickhouse.url, directory, holds_rows)?;
+        Ok(Self { config, cluster, boot, directory, disk: Arc::new(disk), stored: recovered.batches, address })
     }
 
     /// Opens `R`'s lane with everything that an earlier process left for it: batches first, then rows.
@@ -104,11 +111,12 @@ impl<'a> Opening<'a> {
         SpoolError::Io { path: self.directory.join("journal"), source }
     }
 
-    /// Every lane was opened.
-    pub(super) fn end(self) {
+    /// Every lane was opened; returns the address that batches go to.
+    pub(super) fn end(self) -> String {
         for Stored { head, .. } in self.stored {
             // It stays on disk: a build that knows the table will take it up.
             tracing::error!(table = head.table, "the spool holds a batch for a table that this build does not know");
         }
+        self.address
     }
 }

@@ -4,6 +4,7 @@
 //! <directory>/lock                      held while a process uses the directory
 //! <directory>/00000000000000000001.segment   batches, appended until it is large enough; see segment.rs
 //! <directory>/ledger                    what became of them; see ledger.rs
+//! <directory>/placement                 the address that batches are sent to; see placement.rs
 //! <directory>/quarantine/               what could not be understood, and batches that ClickHouse refuses
 //! ```
 //!
@@ -58,6 +59,19 @@ pub enum SpoolError {
     InUse {
         /// The directory.
         directory: PathBuf,
+    },
+    /// It holds rows that may have landed on a server that the configuration does not name.
+    #[error(
+        "{} holds rows that were sent to {address}, which is none of ClickHouse's addresses now; name it again, or land them \
+         there with `shardlake spool replay`; if it is the same server under a new name, write that into {}",
+        .directory.display(),
+        .directory.join(crate::placement::FILE).display()
+    )]
+    Elsewhere {
+        /// The directory.
+        directory: PathBuf,
+        /// Where its rows were sent.
+        address: String,
     },
     /// It cannot be made, locked, listed or written to.
     #[error("the spool cannot use {}; check that it exists and may be written to", .path.display())]

@@ -25,7 +25,7 @@ use super::{
     recovery::{Scanned, Stored, scan},
     segment::{Damage, Head},
 };
-use crate::journal;
+use crate::{journal, placement};
 
 /// What lies in a spool's directory.
 #[derive(Debug)]
@@ -225,6 +225,7 @@ impl Look<'_> {
             match segment_id(name) {
                 Some(id) => self.at_segment(id, newest == Some(id), &decisions),
                 None if matches!(&**name, "lock" | "ledger" | "ledger.new" | "quarantine" | "journal") => {}
+                None if matches!(&**name, placement::FILE | placement::FILE_NEW) => {}
                 None => self.damaged(name, 0, "it does not belong here"),
             }
         }

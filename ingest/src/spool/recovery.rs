@@ -12,7 +12,7 @@ use super::{
     ledger::{self, Decision, Place, Sent},
     segment::{self, Damage, Head},
 };
-use crate::outside::fs;
+use crate::{outside::fs, placement};
 
 /// A batch that an earlier process left behind.
 #[derive(Debug)]
@@ -104,6 +104,7 @@ impl<'a> Recovery<'a> {
             match segment_id(&name) {
                 Some(id) => ids.push(id),
                 None if matches!(&*name, "lock" | "ledger" | "ledger.new" | "quarantine" | "journal") => {}
+                None if matches!(&*name, placement::FILE | placement::FILE_NEW) => {}
                 None => self.set_aside(&name, "it does not belong here"),
             }
         }

@@ -6,6 +6,7 @@ use clickhouse::{Client, error::Result};
 use sha2::{Digest, Sha256};
 
 use super::{MigrateError, Migration};
+use crate::topology::Topology;
 
 /// Databases of earlier builds have the first table only, and exactly like this.
 const TABLES: [&str; 2] = [
@@ -21,9 +22,11 @@ const TABLES: [&str; 2] = [
 ];
 
 /// Creates the tables that remember, where they are missing.
-pub(super) async fn create_tables(client: &Client) -> Result<()> {
+pub(super) async fn create_tables(client: &Client, database: &str, topology: &Topology) -> Result<()> {
     for table in TABLES {
-        client.query_raw(table).execute().await?;
+        for statement in topology.render_shared(database, table).expect("it creates a table") {
+            client.query_raw(&statement).execute().await?;
+        }
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clickhouse::Client;
 
 use super::{Keep, Retention, RetentionError};
-use crate::quote;
+use crate::{quote, topology::Topology};
 
 /// What is to change in one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,13 +184,21 @@ fn stem(rollup: &str) -> Option<&str> {
 }
 
 /// Makes one change.
-pub(super) async fn carry_out(client: &Client, change: &Change) -> Result<(), RetentionError> {
+pub(super) async fn carry_out(
+    client: &Client,
+    database: &str,
+    topology: &Topology,
+    change: &Change,
+) -> Result<(), RetentionError> {
     let table = quote::identifier(&change.table);
     let statement = match change.to.ttl(&quote::identifier(&change.column)) {
         None => format!("ALTER TABLE {table} REMOVE TTL"),
         Some(ttl) => format!("ALTER TABLE {table} MODIFY TTL {ttl} SETTINGS materialize_ttl_after_modify = 1"),
     };
-    client.query_raw(&statement).execute().await.map_err(|source| failed(&change.table, source))
+    for statement in topology.render(database, &statement).expect("it alters a table") {
+        client.query_raw(&statement).execute().await.map_err(|source| failed(&change.table, source))?;
+    }
+    Ok(())
 }
 
 fn failed(table: &str, source: clickhouse::error::Error) -> RetentionError {

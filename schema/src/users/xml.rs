@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{READER_SETTINGS, Role, Users, UsersError};
+use super::{IN_CLUSTERS, READER_SETTINGS, Role, Users, UsersError};
 
 impl Users {
     /// The users as XML for a file in the server's `users.d/`. It holds hashes: nobody but the server should read it.
@@ -45,23 +45,28 @@ impl Users {
     </users>
 </clickhouse>
 ",
-            profile()
+            self.profile()
         ))
     }
-}
 
-/// The reader's settings and what may be chosen for a query.
-fn profile() -> String {
-    let (mut values, mut constraints) = (String::new(), String::new());
-    for setting in &READER_SETTINGS {
-        let name = setting.name;
-        if let Some(value) = setting.value {
-            let _ = write!(values, "\n            <{name}>{value}</{name}>"); // writing to a String cannot fail
+    /// The reader's settings and what may be chosen for a query.
+    fn profile(&self) -> String {
+        let (mut values, mut constraints) = (String::new(), String::new());
+        for setting in &READER_SETTINGS {
+            let name = setting.name;
+            if let Some(value) = setting.value {
+                let _ = write!(values, "\n            <{name}>{value}</{name}>"); // writing to a String cannot fail
+            }
+            if setting.is_free {
+                let min = self.least(setting).map(|least| format!("<min>{least}</min>")).unwrap_or_default();
+                let max = setting.max.map(|max| format!("<max>{max}</max>")).unwrap_or_default();
+                let _ = write!(constraints, "\n                <{name}>{min}{max}<changeable_in_readonly/></{name}>");
+            }
         }
-        if setting.is_free {
-            let bounds = setting.max.map(|max| format!("<min>1</min><max>{max}</max>")).unwrap_or_default();
-            let _ = write!(constraints, "\n                <{name}>{bounds}<changeable_in_readonly/></{name}>");
+        if self.in_cluster() {
+            let (name, value) = IN_CLUSTERS;
+            let _ = write!(values, "\n            <{name}>{value}</{name}>");
         }
+        format!("{values}\n            <constraints>{constraints}\n            </constraints>")
     }
-    format!("{values}\n            <constraints>{constraints}\n            </constraints>")
 }
