@@ -52,7 +52,7 @@ const ROLLUPS: [(u32, &str, &str); 6] = [
     (
         1,
         "SELECT toString((sum(interactions), uniqCombinedMerge(12)(guilds))) FROM interactions_by_command_1m",
-        "SELECT toString((count(), uniqCombined(12)(guild_id))) FROM interactions WHERE guild_id != 0",
+        "SELECT toString((count(), uniqCombinedIf(12)(guild_id, guild_id != 0))) FROM interactions",
     ),
     (
         1,
