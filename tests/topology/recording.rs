@@ -15,9 +15,21 @@ const FIRST_ID: u64 = 350_000_000_000 << 22;
 
 /// Starts cluster `name`, with a spool at `spool`, in which every row is safe once it is recorded.
 pub(crate) fn start(name: &str, spool: &Path, urls: &str, batch_age: Duration) -> Recorder {
+    start_as(User::Writer.name(), User::Writer.name(), name, spool, urls, batch_age)
+}
+
+/// The same as a user of one's own.
+pub(crate) fn start_as(
+    user: &str,
+    password: &str,
+    name: &str,
+    spool: &Path,
+    urls: &str,
+    batch_age: Duration,
+) -> Recorder {
     let mut config = Config::new(name, Shards { first: 0, count: 1, total: 1 }, urls);
-    config.clickhouse.user = User::Writer.to_string();
-    config.clickhouse.password = User::Writer.name().into();
+    config.clickhouse.user = user.into();
+    config.clickhouse.password = password.into();
     config.batch.max_age = batch_age;
     config.spool.directory = Some(spool.to_owned());
     config.spool.journal = Journal::Always;

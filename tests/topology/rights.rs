@@ -1,5 +1,4 @@
-//! The users of `shardlake schema users --topology …`: migrator and reader do their work over two shards, and nothing else. (The
-//! writer's is that of one server, in `schema/tests/users.rs`.)
+//! The users of `shardlake schema users --topology …`: each does its work over two shards, and nothing else.
 
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::{
         DATABASE,
         servers::{Servers, TOPOLOGY},
     },
-    recording::{record, start, stop, until},
+    recording::{record, start_as, stop, until},
 };
 
 const PASSWORD: &str = "a long password";
@@ -30,7 +29,7 @@ async fn each_user_does_its_work_on_every_shard() {
     let users = Users::of(DATABASE).unwrap().on(topology.clone());
     let users = Role::ALL.into_iter().fold(users, |users, role| users.with_password(role, PASSWORD).unwrap());
     let all = readers_database(DATABASE);
-    let servers = Servers::start_with_users(2, &[DATABASE], &users.xml().unwrap()).await;
+    let servers = Servers::start_with_users(2, &[], &users.xml().unwrap()).await;
     let client = |shard: usize, role: Role, database: &str| {
         let client = Client::default().with_url(servers.url(shard)).with_database(database);
         client.with_user(users.name(role)).with_password(PASSWORD)
@@ -50,7 +49,7 @@ async fn each_user_does_its_work_on_every_shard() {
     let spools = tempfile::tempdir().unwrap();
     for name in ["0", "1"] {
         let (spool, age) = (spools.path().join(name), Duration::from_millis(50));
-        let recorder = start(name, &spool, &servers.urls(), age);
+        let recorder = start_as(&users.name(Role::Writer), PASSWORD, name, &spool, &servers.urls(), age);
         record(&recorder, 0..100);
         until(&recorder, "landed", |book| book.landed == 100).await;
         stop(&recorder, Duration::from_secs(30)).await;
@@ -62,6 +61,8 @@ async fn each_user_does_its_work_on_every_shard() {
             ("SELECT count() FROM (SELECT time FROM interactions)", 200),
             ("SELECT count() FROM interactions WHERE (cluster, boot) IN (SELECT cluster, boot FROM batches)", 200),
             ("SELECT sum(rows) FROM batches WHERE table = 'interactions'", 200),
+            // A view too: each of these interactions is two rows of it.
+            ("SELECT count() FROM argus_events_view", 400),
             ("SELECT uniqExact(_shard_num) FROM interactions", 2),
         ] {
             let found: u64 = reader.query_raw(sql).fetch_one().await.unwrap_or_else(|error| panic!("{sql}: {error}"));

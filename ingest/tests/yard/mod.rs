@@ -288,7 +288,8 @@ pub fn left_in(spool: &Path) -> Vec<String> {
     for folder in ["", "journal", "quarantine"] {
         let entries = fs::read_dir(spool.join(folder)).into_iter().flatten();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        left.extend(names.filter(|name| !["journal", "quarantine", "lock", "ledger"].contains(&name.as_str())));
+        let kept = ["journal", "quarantine", "lock", "ledger", "placement"];
+        left.extend(names.filter(|name| !kept.contains(&name.as_str())));
     }
     left
 }
