@@ -32,6 +32,18 @@ struct Described {
     comment: String,
 }
 
+impl Described {
+    fn group(&self) -> &'static str {
+        if Table::ALL.iter().any(|raw| raw.name() == self.name) {
+            "Raw tables"
+        } else if self.engine == "AggregatingMergeTree" {
+            "Rollups"
+        } else {
+            "Others"
+        }
+    }
+}
+
 #[derive(clickhouse::Row, serde::Deserialize)]
 struct Column {
     name: String,
@@ -55,14 +67,10 @@ async fn the_readme_says_what_describe_says() {
     let tables = "SELECT name, engine, partition_key, sorting_key, engine_full, comment FROM system.tables \
         WHERE database = 'shardlake' AND engine != 'MaterializedView' ORDER BY name";
     let tables: Vec<Described> = client.query_raw(tables).fetch_all().await.unwrap();
-    let is_raw = |table: &Described| Table::ALL.iter().any(|raw| raw.name() == table.name);
-    let is_rollup = |table: &Described| table.engine == "AggregatingMergeTree";
     let mut text = INTRODUCTION.to_owned();
-    let groups: [(&str, &dyn Fn(&Described) -> bool); 3] =
-        [("Raw tables", &is_raw), ("Rollups", &is_rollup), ("Others", &|table| !is_raw(table) && !is_rollup(table))];
-    for (title, belongs) in groups {
-        writeln!(text, "\n## {title}").unwrap();
-        for table in tables.iter().filter(|table| belongs(table)) {
+    for group in ["Raw tables", "Rollups", "Others"] {
+        writeln!(text, "\n## {group}").unwrap();
+        for table in tables.iter().filter(|table| table.group() == group) {
             let columns = client.query_raw("DESCRIBE TABLE {table:Identifier}").param("table", &table.name);
             describe(&mut text, table, &columns.fetch_all().await.unwrap());
         }

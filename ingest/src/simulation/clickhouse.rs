@@ -46,7 +46,7 @@ pub(super) struct Mood {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counted {
     raw: u64,
-    counted: u64,
+    in_batches: u64,
     rollup: u64,
     /// Rows that it has, as its inserts say.
     rows: u64,
@@ -183,7 +183,7 @@ impl Clickhouse {
         let mut stored = self.stored.borrow_mut();
         let is_new = stored.counted_tokens.insert(insert.token.clone());
         if is_new {
-            stored.batches.entry(insert.key.clone()).or_default().counted += insert.rows;
+            stored.batches.entry(insert.key.clone()).or_default().in_batches += insert.rows;
         }
         note(format!("batches {} {} {is_new}", insert.token, insert.rows));
     }
@@ -202,7 +202,7 @@ impl Clickhouse {
             return refusal;
         }
         sleep(self.takes("looks that were slow")).await;
-        let found = self.stored.borrow().batches.get(&look.key).map_or((0, 0), |batch| (batch.raw, batch.counted));
+        let found = self.stored.borrow().batches.get(&look.key).map_or((0, 0), |batch| (batch.raw, batch.in_batches));
         let up = turmoil::sim_elapsed().unwrap_or_default().saturating_sub(self.started_at.get());
         note(format!("look {:?} {found:?} {}", look.key, up.as_secs()));
         Answer::Says(200, request::found(found.0, found.1, up.as_secs()))
@@ -278,7 +278,7 @@ impl Clickhouse {
             }
             // Its process is dead, too: only the journal knew of the batch, and not under which token it went.
             if stored.cut_off.contains(key)
-                && batch.counted == batch.raw
+                && batch.in_batches == batch.raw
                 && batch.rollup < batch.raw
                 && Some(key.1) < newest_boot
             {
