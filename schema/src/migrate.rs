@@ -38,6 +38,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(7, "interactions_by_time", "0007_interactions_by_time.sql"),
     migration!(8, "interactions_rollups", "0008_interactions_rollups.sql"),
     migration!(9, "gateway_rollups", "0009_gateway_rollups.sql"),
+    migration!(10, "guild_events", "0010_guild_events.sql"),
 ];
 
 /// Why a database could not be brought to this build's schema.
