@@ -4,6 +4,8 @@
 //! are in earnest. At the end everything drains in the order of the flow, and what the simulator says it sent is held
 //! against what ClickHouse holds: the exit status is 0 only if the two agree and every cluster's receipt adds up.
 
+mod accounts;
+
 mod clusters;
 
 mod table;
@@ -15,13 +17,13 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::Args;
 use clickhouse::Client;
-use shardlake_embedded::{Clickhouse, User};
+use shardlake_embedded::Clickhouse;
 use shardlake_queries::{Catalogue, Service};
-use shardlake_schema::{TimeMs, migrate};
+use shardlake_schema::{TimeMs, migrate, users::Role};
 use shardlake_simulator::{Profile, Scenario, Simulator, Traffic};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::sleep};
 
-use self::clusters::Clusters;
+use self::{accounts::Accounts, clusters::Clusters};
 use crate::signals;
 
 const DATABASE: &str = "shardlake";
@@ -74,19 +76,22 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let temporary = tempfile::tempdir().context("no temporary directory")?;
     let path = options.path.clone().unwrap_or_else(|| temporary.path().to_owned());
 
-    let clickhouse = Clickhouse::start(shardlake_embedded::Options::new(path.join("clickhouse"))).await?;
-    let admin = client(&clickhouse, User::Admin);
-    migrate::apply(&admin, DATABASE).await?;
+    let server = path.join("clickhouse");
+    let accounts = Accounts::set_up(&server)?;
+    let clickhouse = Clickhouse::start(shardlake_embedded::Options::new(&server)).await?;
+    migrate::apply(&accounts.client(clickhouse.url(), Role::Migrator), DATABASE).await?;
+    let reader = accounts.client(clickhouse.url(), Role::Reader);
 
     let shards = u32::from(options.clusters) * u32::from(options.shards_each);
     let scenario = Scenario { seed: options.seed, shards, ..Scenario::default() };
     let simulator = Simulator::start(scenario).await?;
-    let queries = serve_queries(&options, &clickhouse).await?;
-    let clusters = Clusters::start(&options, &path.join("spool"), &clickhouse, &simulator).await?;
+    let queries = serve_queries(&options, reader.clone()).await?;
+    let clusters = Clusters::start(&options, &path.join("spool"), clickhouse.url(), &accounts, &simulator).await?;
     println!(
-        "clickhouse {}  (user reader; passwords in {})",
+        "clickhouse {}  (user {}; passwords in {})",
         clickhouse.url(),
-        path.join("clickhouse/passwords").display()
+        accounts.user(Role::Reader),
+        server.join("passwords").display()
     );
     println!("queries    http://{0}/  for example http://{0}/v1/interactions/by_cluster", queries.address);
     for (cluster, port) in clusters.metrics_ports().iter().enumerate() {
@@ -94,7 +99,6 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     }
     println!("gateway    {}  (simulated, {shards} shards)\n", simulator.gateway_url());
 
-    let reader = client(&clickhouse, User::Reader);
     let traffic = simulator.traffic(&Traffic { delivery_lag_ms: DELIVERY_LAG_MS, ..Traffic::of(Profile::Normal) });
     let reason = watch(&options, &reader).await;
     println!("\n{reason}: draining");
@@ -103,7 +107,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     traffic.stop().await;
     let all_added_up = clusters.drain().await?;
     let sent = simulator.ledger();
-    let agreed = verdict::hold(&sent, &admin, started_at).await?;
+    let agreed = verdict::hold(&sent, &reader, started_at).await?;
     simulator.stop().await;
     queries.stop().await?;
     clickhouse.stop().await?;
@@ -111,15 +115,6 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let holds = all_added_up && agreed;
     println!("{}", if holds { "the law holds: sent = observed = landed" } else { "THE LAW DOES NOT HOLD" });
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn client(clickhouse: &Clickhouse, user: User) -> Client {
-    let credentials = clickhouse.credentials(user);
-    Client::default()
-        .with_url(clickhouse.url())
-        .with_database(DATABASE)
-        .with_user(credentials.user)
-        .with_password(credentials.password)
 }
 
 /// Prints what arrives until it is time to stop; says why.
@@ -152,13 +147,13 @@ struct Queries {
     served: JoinHandle<std::io::Result<()>>,
 }
 
-async fn serve_queries(options: &Options, clickhouse: &Clickhouse) -> anyhow::Result<Queries> {
+async fn serve_queries(options: &Options, reader: Client) -> anyhow::Result<Queries> {
     let listener = match TcpListener::bind(options.listen).await {
         Ok(listener) => listener,
         Err(_) => TcpListener::bind((options.listen.ip(), 0)).await.context("no free port for the query service")?,
     };
     let address = listener.local_addr()?;
-    let service = Service::new(client(clickhouse, User::Reader), Catalogue::builtin());
+    let service = Service::new(reader, Catalogue::builtin());
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(shardlake_queries::serve(listener, service, async {
         let _ = stopped.await; // the sender is gone: also a reason to stop

@@ -18,7 +18,7 @@ use std::{
 use clickhouse::Client;
 use tokio::time::sleep;
 use yard::{
-    MEMORY_BYTES, PATIENCE, Pace, Yard, kill,
+    MEMORY_BYTES, PATIENCE, Pace, ROLLUPS, Yard, kill,
     proxy::{Fault, Message, Proxy},
     rollup_mismatches,
 };
@@ -35,7 +35,7 @@ struct Hole {
     before: Snapshot,
 }
 
-/// The data of a table and of its rollup, before the insert, and the tokens of the table, after it.
+/// The data of a table and of its rollups, before the insert, and the tokens of the table, after it.
 struct Snapshot {
     tables: Vec<(PathBuf, PathBuf)>,
     tokens: (PathBuf, PathBuf),
@@ -44,7 +44,10 @@ struct Snapshot {
 impl Hole {
     async fn open(fault: &'static str) -> Self {
         let mut yard = Yard::open(fault, 0).await;
-        let folders = [folder(&yard.admin(), "interactions").await, folder(&yard.admin(), "batches").await];
+        let mut folders = vec![folder(&yard.admin(), "interactions").await, folder(&yard.admin(), "batches").await];
+        for (rollup, ..) in ROLLUPS {
+            folders.push(folder(&yard.admin(), rollup).await);
+        }
         let tokens = (folders[0].join(TOKENS), yard.path("tokens"));
         let kept = folders.into_iter().enumerate().map(|(at, folder)| (folder, yard.path(&format!("before-{at}"))));
         let before = Snapshot { tables: kept.collect(), tokens };
@@ -139,7 +142,7 @@ async fn a_retry_with_the_same_token_is_acknowledged_and_stores_nothing() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(rows(&hole.yard).await, 0, "acknowledged, and lost");
     let counted = rollup_mismatches(&hole.yard.admin()).await;
-    assert_eq!(counted.len(), 1, "the rollup counts what is not there: {counted:?}");
+    assert!(counted.len() > 1, "the rollups count what is not there: {counted:?}");
     hole.yard.clickhouse.unwrap().stop().await.unwrap();
 }
 

@@ -98,7 +98,7 @@ pub(crate) fn write(
             to: at(|range| range.to),
             step_s: asked.step_s,
             time_zone: "UTC",
-            table: &question.table,
+            table: asked.rollup.as_deref().unwrap_or(&question.table),
             completeness,
             rows_read: document.statistics.rows_read,
             bytes_read: document.statistics.bytes_read,

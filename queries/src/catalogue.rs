@@ -9,6 +9,7 @@
 //! | `description` | 1 | what is asked and how to read the answer |
 //! | `panel` | 1 | how to draw it: see [`Panel`] |
 //! | `table` | 1 | the table it reads; how fresh and complete an answer is, is judged by it |
+//! | `rollup` | 0 or 1 | the rollups that answer, too, and the filters they lack: see `catalogue/rollup.rs` |
 //! | `min_step` | 0 or 1 | the finest `step` that makes sense, such as `10s`; a `step` is a multiple of it; default `1s` |
 //! | `param` | any | `name Type [= default] meaning`; without a default it is required |
 //! | `column` | any | `name unit meaning`, in the order of the answer: see [`Unit`] |
@@ -19,6 +20,7 @@
 
 mod header;
 mod placeholder;
+mod rollup;
 
 use std::{
     collections::BTreeMap,
@@ -29,6 +31,7 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
+pub(crate) use self::rollup::{Rollup, TABLE_PARAMETER};
 use crate::parameter::Parameter;
 
 /// Path and text of each file of `catalogue/`.
@@ -55,9 +58,12 @@ pub struct Question {
     pub parameters: Vec<Parameter>,
     /// The columns of the answer, in order.
     pub columns: Vec<Column>,
-    /// The whole file, header included, as ClickHouse gets it.
+    /// Header and statement as they stand in the file, which is what ClickHouse gets.
     #[serde(skip)]
     pub sql: String,
+    /// How to ask it of rollups.
+    #[serde(skip)]
+    pub(crate) rollup: Option<Rollup>,
 }
 
 impl Question {

@@ -1,5 +1,7 @@
 //! What a request asks for, resolved: every parameter typed, the range whole, the step a number of seconds.
 
+mod rollup;
+
 use shardlake_schema::TimeMs;
 
 use crate::{
@@ -63,6 +65,8 @@ pub(crate) struct Resolved {
     pub(crate) range: Option<Range>,
     /// The width of a bucket, if the question has buckets.
     pub(crate) step_s: Option<u32>,
+    /// The rollup that answers, if it is not the raw table.
+    pub(crate) rollup: Option<String>,
     /// The clusters asked about; empty: all. Ready to be sent as an array of strings.
     pub(crate) clusters: Value,
 }
@@ -101,7 +105,9 @@ pub(crate) fn resolve(question: &Question, pairs: &[(String, String)], now: Time
     values.extend(step_s.map(|step_s| (STEP.to_owned(), Value::UInt(step_s.into()))));
     let clusters = values.iter().find(|(name, value)| name == CLUSTER && matches!(value, Value::List(_)));
     let clusters = clusters.map_or_else(|| Value::List(Vec::new()), |(_, value)| value.clone());
-    Ok(Resolved { values, range, step_s, clusters })
+    let mut asked = Resolved { values, range, step_s, rollup: None, clusters };
+    rollup::choose(question, &mut asked, now);
+    Ok(asked)
 }
 
 /// The words for a parameter: those of the request, or else its default.

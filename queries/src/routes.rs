@@ -91,10 +91,13 @@ impl Service {
     async fn ask(&self, question: &Question, query: &str) -> Result<Reply, AskError> {
         let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let asked = resolve(question, &pairs, TimeMs::now())?;
+        let sql = match (&asked.rollup, &question.rollup) {
+            (Some(_), Some(rollup)) => &rollup.sql,
+            _ => &question.sql,
+        };
         let source = self.source().await?;
         let query_id = new_query_id();
-        let query =
-            source.query(&question.sql, &query_id, asked.values.iter().map(|(name, value)| (name.as_str(), value)));
+        let query = source.query(sql, &query_id, asked.values.iter().map(|(name, value)| (name.as_str(), value)));
         let (document, completeness) =
             tokio::try_join!(source.document(query), completeness::check(source, &question.table, &asked, &query_id),)
                 .inspect_err(|error| tracing::warn!(question = question.id(), query_id, %error, "no answer"))?;

@@ -6,11 +6,20 @@
 //! which insert carried it, so that what landed can be counted and what is missing can be named.
 
 mod cell;
+mod quote;
 mod table;
 
 pub mod rows;
 
 pub mod migrate;
+
+pub mod retention;
+
+pub mod plan;
+
+pub mod verify;
+
+pub mod users;
 
 pub mod answer;
 

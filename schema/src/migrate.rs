@@ -2,13 +2,30 @@
 //!
 //! Migrations are the files in `migrations/`, compiled in and numbered without gaps. What was applied is remembered in
 //! the table `migrations` with a checksum: a file that was edited after it was applied is refused, and so is a database
-//! that is newer than this build. Each statement ends with `;` at the end of a line. Statements name their tables without
-//! a database, so the same files serve any database.
+//! that is newer than this build. Statements name their tables without a database, so the same files serve any database.
+//!
+//! ClickHouse has no transaction around several statements, so a migration can end between two of them. Each statement that
+//! is done is therefore remembered in `migration_statements` (migrate/progress.rs), and the next run goes on with the first
+//! one that is not known to be done. That one may have run all the same: each statement alone can be repeated
+//! (`CREATE … IF NOT EXISTS`, `CREATE OR REPLACE`, `RENAME TABLE IF EXISTS`), but it need not be repeatable once a later one
+//! ran. A test holds every statement to it (migrate/statement.rs).
+//!
+//! Any number of runs may start at once: one migrates, the others wait for it (migrate/lock.rs).
 
-use std::fmt::Write as _;
+mod lock;
+
+pub(crate) mod progress;
+
+pub(crate) mod statement;
 
 use clickhouse::Client;
-use sha2::{Digest, Sha256};
+
+use self::{
+    lock::{Failure, Lock},
+    progress::Done,
+    statement::statements,
+};
+use crate::answer;
 
 /// One file of `migrations/`.
 #[derive(Debug, Clone, Copy)]
@@ -46,18 +63,38 @@ pub const MIGRATIONS: &[Migration] = &[
 #[non_exhaustive]
 pub enum MigrateError {
     /// ClickHouse refused a statement or could not be reached. What was applied before it stays.
-    #[error("migration {version:04}_{name} failed; fix the cause and run it again, it resumes there")]
+    #[error(
+        "migration {version:04}_{name} failed at statement {statement}; fix the cause and run it again, it resumes there"
+    )]
     Statement {
-        /// Number of the migration; 0 for the bookkeeping around them.
+        /// Number of the migration.
         version: u32,
         /// Its name.
         name: &'static str,
+        /// Number of the statement in it, from 1.
+        statement: u32,
         /// What ClickHouse said.
         source: clickhouse::error::Error,
     },
-    /// An applied migration's file has other contents now.
+    /// The tables that remember what was applied could not be made, read or written.
+    #[error("the record of applied migrations in `{database}` cannot be kept; nothing is lost, run it again")]
+    Record {
+        /// The database.
+        database: String,
+        /// What ClickHouse said.
+        source: clickhouse::error::Error,
+    },
+    /// This run gave no sign of life for so long that another one took over.
     #[error(
-        "migration {version:04}_{name} was edited after it was applied (checksum {applied} in the database, {ours} in this \
+        "another run took over the migrations of `{database}`, since this one was silent for too long; run it again"
+    )]
+    TakenOver {
+        /// The database.
+        database: String,
+    },
+    /// The file of a migration that was applied, or begun, has other contents now.
+    #[error(
+        "migration {version:04}_{name} was edited after it was applied or begun (checksum {applied} in the database, {ours} in this \
          build); restore the file and add a new migration instead"
     )]
     Edited {
@@ -91,104 +128,80 @@ pub struct Applied {
     pub before: usize,
 }
 
-/// SHA-256 of a migration's text, in hexadecimal.
-fn checksum(sql: &str) -> String {
-    Sha256::digest(sql).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
-        hex
-    })
-}
-
-/// The statements of a migration: text up to a `;` that ends a line.
-pub(crate) fn statements(sql: &str) -> impl Iterator<Item = &str> {
-    sql.split(";\n").map(str::trim).filter(|statement| !statement.is_empty())
-}
-
 /// Creates `database` if it is missing and applies every migration that it lacks. Running it again changes nothing.
 ///
 /// `client` needs the rights to create databases, tables and views; its own database setting is ignored.
 ///
 /// # Errors
 /// [`MigrateError`]; see its variants for what to do. Cancel safety: a cancelled call leaves a prefix of the statements
-/// applied. Statements are written so that the next run can repeat the interrupted migration.
+/// applied, and the next one goes on from there.
 pub async fn apply(client: &Client, database: &str) -> Result<Applied, MigrateError> {
-    let bookkeeping = |source| MigrateError::Statement { version: 0, name: "bookkeeping", source };
+    apply_these(client, database, MIGRATIONS).await
+}
+
+/// [`apply`] with other migrations: the first few of [`MIGRATIONS`] make a database as an earlier build left it.
+///
+/// # Errors
+/// Those of [`apply`].
+pub async fn apply_these(client: &Client, database: &str, migrations: &[Migration]) -> Result<Applied, MigrateError> {
+    let record = |source| MigrateError::Record { database: database.to_owned(), source };
     // The client's own database may be the one that does not exist yet; `system` always does.
     let anywhere = client.clone().with_database("system");
-    anywhere
-        .query_raw("CREATE DATABASE IF NOT EXISTS {database:Identifier}")
-        .param("database", database)
-        .execute()
-        .await
-        .map_err(bookkeeping)?;
+    let create = anywhere.query_raw("CREATE DATABASE IF NOT EXISTS {database:Identifier}");
+    create.param("database", database).execute().await.map_err(record)?;
 
     let client = client.clone().with_database(database);
-    client
-        .query_raw(
-            "CREATE TABLE IF NOT EXISTS migrations (version UInt32, name String, checksum String, \
-             applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = MergeTree ORDER BY version \
-             COMMENT 'Migrations of the schema that were applied to this database'",
-        )
-        .execute()
-        .await
-        .map_err(bookkeeping)?;
+    progress::create_tables(&client).await.map_err(record)?;
+    let done = Done::read(&client, database).await.map_err(record)?;
+    done.refuse_strange_history(migrations)?;
+    if done.migrations() == migrations.len() {
+        return Ok(Applied { now: Vec::new(), before: done.migrations() });
+    }
 
-    let applied = applied_checksums(&client).await.map_err(bookkeeping)?;
-    refuse_strange_history(&applied)?;
+    let lock = Lock::take(&client).await.map_err(record)?;
+    let outcome = apply_locked(&lock, &client, database, migrations).await;
+    // A statement without an answer may still run; whoever comes next waits for its end.
+    if !outcome.as_ref().is_err_and(MigrateError::is_without_answer) {
+        lock.give_back().await;
+    }
+    outcome
+}
 
+async fn apply_locked(
+    lock: &Lock,
+    client: &Client,
+    database: &str,
+    migrations: &[Migration],
+) -> Result<Applied, MigrateError> {
+    let record = |source| MigrateError::Record { database: database.to_owned(), source };
+    // Looked at again: somebody else may have migrated before the lock was ours.
+    let done = Done::read(client, database).await.map_err(record)?;
+    done.refuse_strange_history(migrations)?;
     let mut now = Vec::new();
-    for migration in &MIGRATIONS[applied.len()..] {
-        run(&client, migration).await.map_err(|source| MigrateError::Statement {
-            version: migration.version,
-            name: migration.name,
-            source,
-        })?;
+    for migration in &migrations[done.migrations()..] {
+        for (number, statement) in (1..).zip(statements(migration.sql)).skip(done.statements_of(migration)) {
+            let (version, name) = (migration.version, migration.name);
+            lock.execute(statement).await.map_err(|failure| match failure {
+                Failure::Lost => MigrateError::TakenOver { database: database.to_owned() },
+                Failure::Statement(source) => MigrateError::Statement { version, name, statement: number, source },
+            })?;
+            progress::statement_is_done(client, migration, number).await.map_err(record)?;
+        }
+        progress::migration_is_done(client, migration).await.map_err(record)?;
         tracing::info!(version = migration.version, name = migration.name, database, "migration applied");
         now.push((migration.version, migration.name));
     }
-    Ok(Applied { now, before: applied.len() })
+    Ok(Applied { now, before: done.migrations() })
 }
 
-async fn applied_checksums(client: &Client) -> clickhouse::error::Result<Vec<(u32, String)>> {
-    client
-        .query_raw("SELECT version, any(checksum) FROM migrations GROUP BY version ORDER BY version")
-        .fetch_all::<(u32, String)>()
-        .await
-}
-
-fn refuse_strange_history(applied: &[(u32, String)]) -> Result<(), MigrateError> {
-    let known = MIGRATIONS.len();
-    if applied.len() > known {
-        return Err(MigrateError::Newer {
-            applied: applied.last().map_or(0, |(version, _)| *version),
-            known: u32::try_from(known).unwrap_or(u32::MAX),
-        });
-    }
-    for ((_, applied), migration) in applied.iter().zip(MIGRATIONS) {
-        let ours = checksum(migration.sql);
-        if *applied != ours {
-            return Err(MigrateError::Edited {
-                version: migration.version,
-                name: migration.name,
-                applied: applied.clone(),
-                ours,
-            });
+impl MigrateError {
+    /// Whether it is unknown what became of the last statement.
+    fn is_without_answer(&self) -> bool {
+        match self {
+            Self::Statement { source, .. } | Self::Record { source, .. } => answer::code(source).is_none(),
+            _ => false,
         }
     }
-    Ok(())
-}
-
-async fn run(client: &Client, migration: &Migration) -> clickhouse::error::Result<()> {
-    for statement in statements(migration.sql) {
-        client.query_raw(statement).execute().await?;
-    }
-    client
-        .query_raw("INSERT INTO migrations (version, name, checksum) VALUES ({version:UInt32}, {name:String}, {checksum:String})")
-        .param("version", migration.version)
-        .param("name", migration.name)
-        .param("checksum", checksum(migration.sql))
-        .execute()
-        .await
 }
 
 #[cfg(test)]
@@ -200,28 +213,5 @@ mod tests {
         for (index, migration) in MIGRATIONS.iter().enumerate() {
             assert_eq!(migration.version as usize, index + 1, "{}", migration.name);
         }
-    }
-
-    #[test]
-    fn every_statement_can_be_repeated() {
-        for migration in MIGRATIONS {
-            for statement in statements(migration.sql) {
-                let repeatable = statement.lines().any(|line| line.contains(" IF NOT EXISTS "));
-                assert!(repeatable, "{:04}: an interrupted run cannot repeat {statement}", migration.version);
-            }
-        }
-        assert_eq!(statements(MIGRATIONS[5].sql).count(), 6);
-    }
-
-    #[test]
-    fn an_edited_migration_is_refused() {
-        let mut applied: Vec<_> =
-            MIGRATIONS.iter().map(|migration| (migration.version, checksum(migration.sql))).collect();
-        assert!(refuse_strange_history(&applied).is_ok());
-        applied[2].1 = checksum("edited");
-        assert!(matches!(refuse_strange_history(&applied), Err(MigrateError::Edited { version: 3, .. })));
-        applied[2].1 = checksum(MIGRATIONS[2].sql);
-        applied.push((99, String::new()));
-        assert!(matches!(refuse_strange_history(&applied), Err(MigrateError::Newer { applied: 99, .. })));
     }
 }

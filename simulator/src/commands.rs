@@ -72,6 +72,19 @@ const COMPONENT: [&str; 10] = [
 /// Forms: what stands before the colon of their custom id.
 const MODAL: [&str; 4] = ["ticket", "feedback", "profile", "report"];
 
+/// Slash commands mostly, then buttons. A message's menu needs a guild's message here.
+pub(crate) fn kind(in_guild: bool, dice: &mut Dice) -> InteractionKind {
+    match dice.below(100) {
+        0..60 => InteractionKind::Slash,
+        60..78 => InteractionKind::Component,
+        78..88 => InteractionKind::Autocomplete,
+        88..94 => InteractionKind::Modal,
+        94..97 => InteractionKind::User,
+        _ if in_guild => InteractionKind::Message,
+        _ => InteractionKind::Slash,
+    }
+}
+
 /// One of a kind, the frequent ones more often.
 pub(crate) fn draw(kind: InteractionKind, dice: &mut Dice) -> &'static str {
     /// By the length of a list: all lists are short.

@@ -31,6 +31,8 @@ mod payload;
 
 mod traffic;
 
+mod history;
+
 mod world;
 
 mod listen;
@@ -45,6 +47,7 @@ mod ledger;
 
 pub use error::Error;
 pub use faults::{Fault, GuildChange, ScheduledFault, Shards};
+pub use history::{History, PastInteraction};
 pub use ledger::{
     DispatchTally, FaultRecord, GuildRecord, InteractionCount, InteractionKind, InteractionRecord, LedgerSnapshot,
     MOST_INTERACTIONS, ShardLedger,

@@ -136,19 +136,29 @@ impl Population {
 
     /// A member of the guild: a few write most of what is written.
     pub(crate) fn draw_member(&self, guild: &Guild, dice: &mut Dice) -> User {
-        // Log-uniform ranks: Zipf's law without a table per guild.
-        let rank = f64::from(guild.members).powf(dice.unit());
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "from 1 to the number of members, which is a u32"
-        )]
-        self.member(guild, rank as u64 - 1)
+        self.member(guild, draw_rank(guild, dice))
+    }
+
+    /// Id and locale of [`Self::draw_member`].
+    pub(crate) fn draw_member_id(&self, guild: &Guild, dice: &mut Dice) -> (u64, &'static str) {
+        let index = self.member_index(guild, draw_rank(guild, dice));
+        let fate = mix(self.seed ^ mix(index));
+        (Self::user_id(fate, index), self.user_locale(fate, index))
+    }
+
+    /// Members of each shard's guilds, in the order of the shards.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = u64> {
+        let size = |list: &Vec<usize>| list.iter().map(|n| u64::from(self.guilds[*n].members)).sum();
+        self.by_shard.iter().map(size)
     }
 
     /// The `rank`th member of the guild.
     pub(crate) fn member(&self, guild: &Guild, rank: u64) -> User {
-        self.user(mix(guild.id ^ mix(rank)) % self.users)
+        self.user(self.member_index(guild, rank))
+    }
+
+    const fn member_index(&self, guild: &Guild, rank: u64) -> u64 {
+        mix(guild.id ^ mix(rank)) % self.users
     }
 
     /// Any user at all.
@@ -158,14 +168,31 @@ impl Population {
 
     fn user(&self, index: u64) -> User {
         let fate = mix(self.seed ^ mix(index));
-        let made = FIRST_GUILD_MS + fate % (LAST_GUILD_MS - FIRST_GUILD_MS);
         User {
-            id: snowflake::at(made, index),
+            id: Self::user_id(fate, index),
             name: format!("{}_{index}", WORDS[usize::try_from(fate % 24).expect("below 24")]),
             avatar: format!("{:016x}{:016x}", fate, mix(fate)),
-            locale: LOCALES[self.locales.draw(&mut Dice::new(fate, index))],
+            locale: self.user_locale(fate, index),
         }
     }
+
+    const fn user_id(fate: u64, index: u64) -> u64 {
+        snowflake::at(FIRST_GUILD_MS + fate % (LAST_GUILD_MS - FIRST_GUILD_MS), index)
+    }
+
+    fn user_locale(&self, fate: u64, index: u64) -> &'static str {
+        LOCALES[self.locales.draw(&mut Dice::new(fate, index))]
+    }
+}
+
+/// Log-uniform ranks, from 0: Zipf's law without a table per guild.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "from 1 to the number of members, which is a u32"
+)]
+fn draw_rank(guild: &Guild, dice: &mut Dice) -> u64 {
+    f64::from(guild.members).powf(dice.unit()) as u64 - 1
 }
 
 #[cfg(test)]

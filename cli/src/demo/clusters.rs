@@ -4,7 +4,7 @@
 use std::{env, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, bail};
-use shardlake_embedded::{Clickhouse, User};
+use shardlake_schema::users::Role;
 use shardlake_simulator::Simulator;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{DATABASE, Options};
+use super::{DATABASE, Options, accounts::Accounts};
 use crate::clickhouse_options::PASSWORD_VARIABLE;
 
 /// Longer than a cluster's own drain may take.
@@ -39,7 +39,8 @@ impl Clusters {
     pub(super) async fn start(
         options: &Options,
         spools: &Path,
-        clickhouse: &Clickhouse,
+        clickhouse_url: &str,
+        accounts: &Accounts,
         discord: &Simulator,
     ) -> anyhow::Result<Self> {
         let mut processes = Vec::new();
@@ -50,7 +51,8 @@ impl Clusters {
                 metrics_port,
                 options,
                 &spools.join(number.to_string()),
-                clickhouse,
+                clickhouse_url,
+                accounts,
                 discord,
             )?);
         }
@@ -87,10 +89,10 @@ impl Cluster {
         metrics_port: u16,
         options: &Options,
         spool: &Path,
-        clickhouse: &Clickhouse,
+        clickhouse_url: &str,
+        accounts: &Accounts,
         discord: &Simulator,
     ) -> anyhow::Result<Self> {
-        let writer = clickhouse.credentials(User::Writer);
         let rest = discord.rest_url();
         let rest =
             rest.strip_prefix("http://").and_then(|url| url.split('/').next()).context("the simulator's address")?;
@@ -98,12 +100,17 @@ impl Cluster {
             .args(["cluster", "--answer", "--until-input-ends"])
             .args(["--cluster", &number.to_string(), "--clusters", &options.clusters.to_string()])
             .args(["--gateway-url", &discord.gateway_url(), "--rest-proxy", rest])
-            .args(["--clickhouse-url", clickhouse.url(), "--clickhouse-database", DATABASE])
-            .args(["--clickhouse-user", &writer.user, "--metrics-listen", &format!("127.0.0.1:{metrics_port}")])
+            .args(["--clickhouse-url", clickhouse_url, "--clickhouse-database", DATABASE])
+            .args([
+                "--clickhouse-user",
+                &accounts.user(Role::Writer),
+                "--metrics-listen",
+                &format!("127.0.0.1:{metrics_port}"),
+            ])
             .arg("--spool")
             .arg(spool)
             .args(["--batch-age-ms", BATCH_AGE_MS, "--sample-every-ms", SAMPLE_EVERY_MS])
-            .env(PASSWORD_VARIABLE, &writer.password)
+            .env(PASSWORD_VARIABLE, accounts.password(Role::Writer))
             .env("DISCORD_TOKEN", discord.token())
             .env("SHARDLAKE_USER_KEY", "demonstration")
             .env("SHARDLAKE_LOG", "warn")

@@ -8,10 +8,10 @@ use shardlake_simulator::LedgerSnapshot;
 
 /// Compares, prints what differs, and says whether nothing did. Rows of earlier demonstrations in the same directory are
 /// left out: their processes started before `since`.
-pub(super) async fn hold(sent: &LedgerSnapshot, admin: &Client, since: TimeMs) -> anyhow::Result<bool> {
+pub(super) async fn hold(sent: &LedgerSnapshot, reader: &Client, since: TimeMs) -> anyhow::Result<bool> {
     // The upper 42 bits of a boot are its start; see the column comment of `processes.boot`.
     let first_boot = since.0.saturating_sub(TimeMs::DISCORD_EPOCH.0).cast_unsigned() << 22;
-    let stored: Vec<(u16, String, u64)> = admin
+    let stored: Vec<(u16, String, u64)> = reader
         .query_raw("SELECT shard, toString(event), toUInt64(sum(dispatches)) FROM gateway_counts WHERE boot >= {boot:UInt64} GROUP BY shard, event")
         .param("boot", first_boot)
         .fetch_all()
@@ -32,7 +32,7 @@ pub(super) async fn hold(sent: &LedgerSnapshot, admin: &Client, since: TimeMs) -
             println!("shard {} {}: {sent} sent, {stored} stored", key.0, key.1);
         }
     }
-    let interactions: u64 = admin
+    let interactions: u64 = reader
         .query_raw("SELECT uniqExact(interaction_id) FROM interactions WHERE boot >= {boot:UInt64}")
         .param("boot", first_boot)
         .fetch_one()

@@ -234,6 +234,19 @@ fn spooled(receipt: &str) -> u64 {
     receipt.lines().filter_map(columns).sum()
 }
 
+/// Rollups, which column counts rows, and of which table.
+pub const ROLLUPS: [(&str, &str, &str); 9] = [
+    ("interactions_by_cluster_1m", "interactions", "interactions"),
+    ("interactions_by_cluster_1h", "interactions", "interactions"),
+    ("interactions_by_cluster_1d", "interactions", "interactions"),
+    ("interactions_by_command_1m", "interactions", "interactions"),
+    ("interactions_by_command_1h", "interactions", "interactions"),
+    ("interactions_by_command_1d", "interactions", "interactions"),
+    ("interactions_by_guild_1d", "interactions", "interactions"),
+    ("shard_events_1d", "events", "shard_events"),
+    ("shard_latency_1h", "samples", "samples WHERE name = 'discord_shard_latency_seconds'"),
+];
+
 /// What was promised beside what is stored.
 #[derive(Debug, Clone, Copy)]
 pub struct Compared {
@@ -244,8 +257,9 @@ pub struct Compared {
     pub twice: u64,
 }
 
-/// Batches of which the raw table and the rollup do not hold the same number of rows: `(table, boot, batch, raw
-/// rows minus counted rows)`. Of `processes` merges keep the newest row only, so it is left out.
+/// Batches of which the raw table and `batches` do not hold the same number of rows: `(table, boot, batch, raw rows minus
+/// counted rows)`; and rollups that count other than all rows of their table, with 0 for boot and batch. Of `processes`
+/// merges keep the newest row only, so it is left out.
 pub async fn rollup_mismatches(admin: &Client) -> Vec<(String, u64, u64, i64)> {
     let raw = ["interactions", "shard_events", "gateway_counts", "samples"]
         .map(|table| {
@@ -256,7 +270,16 @@ pub async fn rollup_mismatches(admin: &Client) -> Vec<(String, u64, u64, i64)> {
         "SELECT table AS name, boot, batch, -toInt64(sum(rows)) FROM batches WHERE name != 'processes' GROUP BY ALL";
     let differ =
         format!("SELECT name, boot, batch, sum(rows) FROM ({raw} UNION ALL {view}) GROUP BY ALL HAVING sum(rows) != 0");
-    admin.query_raw(&differ).fetch_all().await.unwrap()
+    let mut mismatches: Vec<(String, u64, u64, i64)> = admin.query_raw(&differ).fetch_all().await.unwrap();
+    for (rollup, counted, table) in ROLLUPS {
+        let sql =
+            format!("SELECT toInt64((SELECT count() FROM {table})) - toInt64((SELECT sum({counted}) FROM {rollup}))");
+        let difference = admin.query_raw(&sql).fetch_one::<Option<i64>>().await.unwrap().unwrap_or(0);
+        if difference != 0 {
+            mismatches.push((rollup.to_owned(), 0, 0, difference));
+        }
+    }
+    mismatches
 }
 
 /// Files of the spool that still hold something.

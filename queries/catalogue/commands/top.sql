@@ -3,6 +3,7 @@
 --   long people waited.
 -- panel: table
 -- table: interactions
+-- rollup: interactions_by_command without cluster, shard
 -- param: from    DateTime64(3, 'UTC') = -24h Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
@@ -33,6 +34,24 @@ FROM interactions
 WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
     AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
     AND (empty({shard:Array(UInt16)}) OR shard IN {shard:Array(UInt16)})
+GROUP BY command, type
+ORDER BY interactions DESC, command, type
+LIMIT {limit:UInt32}
+
+-- from the rollup:
+SELECT
+    command,
+    type,
+    sum({rollup:Identifier}.interactions) AS interactions,
+    interactions / sum(sum({rollup:Identifier}.interactions)) OVER () AS share,
+    sum({rollup:Identifier}.tracked) AS tracked,
+    sum({rollup:Identifier}.errors) AS errors,
+    errors / nullIf(tracked, 0) AS error_ratio,
+    toNullable(toFloat32(quantileDDMerge(0.01, 0.5)(response))) AS response_p50_ms,
+    toNullable(toFloat32(quantileDDMerge(0.01, 0.95)(response))) AS response_p95_ms,
+    uniqCombinedMerge(12)({rollup:Identifier}.users) AS users
+FROM {rollup:Identifier}
+WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
 GROUP BY command, type
 ORDER BY interactions DESC, command, type
 LIMIT {limit:UInt32}

@@ -4,6 +4,7 @@
 --   counts are kept by windows of 10 s and land when theirs is over.
 -- panel: timeseries
 -- table: gateway_counts
+-- rollup: gateway_counts without shard
 -- min_step: 10s
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
@@ -39,6 +40,34 @@ FROM
     ORDER BY cluster, bucket WITH FILL
         FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
         TO {to:DateTime64(3, 'UTC')}
+        STEP toIntervalSecond({step:UInt32})
+)
+WHERE cluster != '' -- with no row at all, the fill makes a series without a name
+ORDER BY time, toUInt64OrZero(cluster), cluster
+
+-- from the rollup:
+SELECT
+    toDateTime64(bucket, 3, 'UTC') AS time,
+    cluster,
+    dispatches / {step:UInt32} AS dispatches_per_s,
+    replays / {step:UInt32} AS replayed_per_s,
+    text_bytes / {step:UInt32} AS bytes_per_s
+FROM
+(
+    SELECT
+        toStartOfInterval(time, toIntervalSecond({step:UInt32})) AS bucket,
+        cluster,
+        sum({rollup:Identifier}.dispatches) AS dispatches,
+        sum(replayed) AS replays,
+        sum(bytes) AS text_bytes
+    FROM {rollup:Identifier}
+    WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
+        AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
+        AND (empty({event:Array(String)}) OR event IN {event:Array(String)})
+    GROUP BY cluster, bucket
+    ORDER BY cluster, bucket WITH FILL
+        FROM toStartOfInterval(toDateTime({from:DateTime64(3, 'UTC')}), toIntervalSecond({step:UInt32}))
+        TO toDateTime({to:DateTime64(3, 'UTC')})
         STEP toIntervalSecond({step:UInt32})
 )
 WHERE cluster != '' -- with no row at all, the fill makes a series without a name

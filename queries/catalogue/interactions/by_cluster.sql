@@ -3,6 +3,7 @@
 --   A cluster without an interaction in the range has no row.
 -- panel: table
 -- table: interactions
+-- rollup: interactions_by_cluster without shard, command
 -- param: from    DateTime64(3, 'UTC') = -1h Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now End of the range, left out
 -- param: cluster Array(String)        = []  Only these clusters; empty: all
@@ -38,5 +39,25 @@ WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
     AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
     AND (empty({shard:Array(UInt16)}) OR shard IN {shard:Array(UInt16)})
     AND (empty({command:Array(String)}) OR command IN {command:Array(String)})
+GROUP BY cluster
+ORDER BY toUInt64OrZero(cluster), cluster
+
+-- from the rollup:
+SELECT
+    cluster,
+    sum({rollup:Identifier}.interactions) AS interactions,
+    interactions / (dateDiff('millisecond', {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}) / 1000) AS interactions_per_s,
+    sum({rollup:Identifier}.tracked) AS tracked,
+    sum({rollup:Identifier}.errors) AS errors,
+    errors / nullIf(tracked, 0) AS error_ratio,
+    toNullable(toFloat32(quantileDDMerge(0.01, 0.5)(response))) AS response_p50_ms,
+    toNullable(toFloat32(quantileDDMerge(0.01, 0.95)(response))) AS response_p95_ms,
+    toNullable(toFloat32(quantileDDMerge(0.01, 0.99)(response))) AS response_p99_ms,
+    toFloat32(quantileDDMerge(0.01, 0.95)(delivery_lag)) AS delivery_lag_p95_ms,
+    uniqCombinedMerge(12)({rollup:Identifier}.guilds) AS guilds,
+    uniqCombinedMerge(12)({rollup:Identifier}.users) AS users
+FROM {rollup:Identifier}
+WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
+    AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
 GROUP BY cluster
 ORDER BY toUInt64OrZero(cluster), cluster

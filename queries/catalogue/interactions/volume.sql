@@ -3,6 +3,7 @@
 --   has no rows. The first and the last bucket hold what lies in the range.
 -- panel: timeseries
 -- table: interactions
+-- rollup: interactions_by_cluster without shard, command
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: step    UInt32               = auto Width of a bucket, seconds
@@ -30,6 +31,27 @@ FROM
     ORDER BY cluster, bucket WITH FILL
         FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
         TO {to:DateTime64(3, 'UTC')}
+        STEP toIntervalSecond({step:UInt32})
+)
+WHERE cluster != '' -- with no row at all, the fill makes a series without a name
+ORDER BY time, toUInt64OrZero(cluster), cluster
+
+-- from the rollup:
+SELECT toDateTime64(bucket, 3, 'UTC') AS time, cluster, interactions, errors
+FROM
+(
+    SELECT
+        toStartOfInterval(time, toIntervalSecond({step:UInt32})) AS bucket,
+        cluster,
+        sum({rollup:Identifier}.interactions) AS interactions,
+        sum({rollup:Identifier}.errors) AS errors
+    FROM {rollup:Identifier}
+    WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
+        AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
+    GROUP BY cluster, bucket
+    ORDER BY cluster, bucket WITH FILL
+        FROM toStartOfInterval(toDateTime({from:DateTime64(3, 'UTC')}), toIntervalSecond({step:UInt32}))
+        TO toDateTime({to:DateTime64(3, 'UTC')})
         STEP toIntervalSecond({step:UInt32})
 )
 WHERE cluster != '' -- with no row at all, the fill makes a series without a name

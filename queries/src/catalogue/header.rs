@@ -3,6 +3,7 @@
 use super::{
     Column, Panel, Question, Unit,
     placeholder::{Scan, is_name, scan},
+    rollup,
 };
 use crate::{
     parameter::{Kind, Parameter},
@@ -18,7 +19,7 @@ pub(super) struct Fault {
     pub(super) message: String,
 }
 
-fn fault<T>(line: usize, message: impl Into<String>) -> Result<T, Fault> {
+pub(super) fn fault<T>(line: usize, message: impl Into<String>) -> Result<T, Fault> {
     Err(Fault { line, message: message.into() })
 }
 
@@ -29,7 +30,7 @@ struct Entry<'a> {
     value: String,
 }
 
-const KEYS: &str = "title, description, panel, table, min_step, param and column";
+const KEYS: &str = "title, description, panel, table, rollup, min_step, param and column";
 
 /// Reads a question from the text of its file.
 pub(super) fn parse(noun: &str, name: &str, text: &str) -> Result<Question, Fault> {
@@ -38,6 +39,7 @@ pub(super) fn parse(noun: &str, name: &str, text: &str) -> Result<Question, Faul
             return fault(1, format!("`{part}` cannot be part of a path: use letters, digits and underscores"));
         }
     }
+    let (text, from_rollup) = rollup::split(text);
     let entries = entries(text)?;
     for entry in &entries {
         if !KEYS.split([',', ' ']).any(|key| key == entry.key) {
@@ -48,7 +50,7 @@ pub(super) fn parse(noun: &str, name: &str, text: &str) -> Result<Question, Faul
     if !is_name(&table.value) {
         return fault(table.line, format!("`{}` is not the name of a table", table.value));
     }
-    let question = Question {
+    let mut question = Question {
         noun: noun.to_owned(),
         name: name.to_owned(),
         title: single(&entries, "title")?.value.clone(),
@@ -59,10 +61,13 @@ pub(super) fn parse(noun: &str, name: &str, text: &str) -> Result<Question, Faul
         parameters: all(&entries, "param").map(parameter).collect::<Result<_, _>>()?,
         columns: all(&entries, "column").map(column).collect::<Result<_, _>>()?,
         sql: text.to_owned(),
+        rollup: None,
     };
     check_names(&entries, &question)?;
     check_range(&entries, &question)?;
     check_statement(&entries, &question, &scan(text))?;
+    let declared = at_most_one(&entries, "rollup")?.map(|entry| (entry.line, entry.value.as_str()));
+    question.rollup = rollup::parse(&question, declared, from_rollup, text.lines().count() + 1)?;
     Ok(question)
 }
 

@@ -4,7 +4,7 @@ use super::{Event, Mix, Traffic};
 use crate::commands;
 use crate::gateway::intents;
 use crate::gateway::shard::Happening;
-use crate::ledger::{InteractionKind, InteractionRecord};
+use crate::ledger::InteractionRecord;
 use crate::payload;
 use crate::payload::interaction::{Parts, interaction};
 use crate::population::{Guild, Population, User};
@@ -92,7 +92,7 @@ impl<'a> Generator<'a> {
 
     fn interaction(&mut self, guild: Option<&Guild>) -> Happening {
         let dice = &mut self.dice;
-        let kind = kind(guild.is_some(), dice);
+        let kind = commands::kind(guild.is_some(), dice);
         let command = commands::draw(kind, dice);
         let user = user(&self.world.population, guild, dice);
         let (least, most) = self.delivery_lag_ms;
@@ -124,19 +124,6 @@ fn user(population: &Population, guild: Option<&Guild>, dice: &mut Dice) -> User
     match guild {
         Some(guild) => population.draw_member(guild, dice),
         None => population.draw_user(dice),
-    }
-}
-
-/// Slash commands mostly, then buttons. A message's menu needs a guild's message here.
-fn kind(in_guild: bool, dice: &mut Dice) -> InteractionKind {
-    match dice.below(100) {
-        0..60 => InteractionKind::Slash,
-        60..78 => InteractionKind::Component,
-        78..88 => InteractionKind::Autocomplete,
-        88..94 => InteractionKind::Modal,
-        94..97 => InteractionKind::User,
-        _ if in_guild => InteractionKind::Message,
-        _ => InteractionKind::Slash,
     }
 }
 

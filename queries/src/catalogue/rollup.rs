@@ -1,0 +1,92 @@
+//! A question's other statement: the same answer from a rollup.
+//!
+//! `-- rollup: interactions_by_cluster without shard, command` in the header names the tables `interactions_by_cluster_1m`,
+//! `_1h` and `_1d`, and the filters that they cannot serve. The statement stands below the first one, after the line
+//! `-- from the rollup:`, and reads `{rollup:Identifier}`. Which statement is asked, and of which table, is decided by
+//! range, step and filters: see `resolution/rollup.rs`.
+
+use super::{
+    Question,
+    header::{Fault, fault},
+    placeholder::{is_name, scan},
+};
+use crate::parameter::Kind;
+
+/// What separates the two statements.
+const MARK: &str = "\n-- from the rollup:\n";
+
+/// The parameter that takes the name of the rollup.
+pub(crate) const TABLE_PARAMETER: &str = "rollup";
+
+/// How to ask a question of rollups.
+#[derive(Debug, Clone)]
+pub(crate) struct Rollup {
+    /// The name of the tables without `_1m`, `_1h` or `_1d`.
+    pub(crate) tables: String,
+    /// Parameters that it has no columns for; they must be empty.
+    pub(crate) without: Vec<String>,
+    /// The statement.
+    pub(crate) sql: String,
+}
+
+/// The first statement with the header, and the second one if there is one.
+pub(super) fn split(text: &str) -> (&str, Option<&str>) {
+    text.split_once(MARK).map_or((text, None), |(first, second)| (first, Some(second)))
+}
+
+/// Reads `declared`, the header's value at `line`, and the statement that goes with it, which begins below `lines_above`.
+pub(super) fn parse(
+    question: &Question,
+    declared: Option<(usize, &str)>,
+    sql: Option<&str>,
+    lines_above: usize,
+) -> Result<Option<Rollup>, Fault> {
+    let (line, value, sql) = match (declared, sql) {
+        (None, None) => return Ok(None),
+        (Some((line, value)), Some(sql)) => (line, value, sql),
+        (Some((line, _)), None) => {
+            return fault(line, format!("a `rollup` needs a second statement, after the line `{}`", MARK.trim()));
+        }
+        (None, Some(_)) => {
+            return fault(
+                lines_above,
+                "the header does not name the rollup: add `-- rollup: tables [without filter, …]`",
+            );
+        }
+    };
+    let (tables, without) = value.split_once(" without ").unwrap_or((value, ""));
+    if !is_name(tables) {
+        return fault(line, format!("`{tables}` is not the beginning of the name of a table"));
+    }
+    let without: Vec<String> =
+        without.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if let Some(unknown) = without.iter().find(|name| question.parameter(name).is_none()) {
+        return fault(line, format!("`{unknown}` is no parameter of this question"));
+    }
+    let found = scan(sql);
+    if let Some(second) = found.second_statement {
+        return fault(lines_above + second, "another statement starts here: a rollup's is one");
+    }
+    let mut names_table = false;
+    for used in &found.placeholders {
+        if (used.name, used.sql_type) == (TABLE_PARAMETER, "Identifier") {
+            names_table = true;
+            continue;
+        }
+        let known = question.parameter(used.name).filter(|_| !without.iter().any(|name| name == used.name));
+        if known.is_none_or(|known| Kind::of(used.name, used.sql_type) != Some(known.kind)) {
+            let message = format!("`{{{}:{}}}` is no parameter that the rollup serves", used.name, used.sql_type);
+            return fault(lines_above + used.line, message);
+        }
+    }
+    if !names_table {
+        return fault(lines_above + 1, format!("the statement must read from {{{TABLE_PARAMETER}:Identifier}}"));
+    }
+    let unused = question.parameters.iter().map(|parameter| &parameter.name);
+    let mut unused =
+        unused.filter(|name| !without.contains(name) && !found.placeholders.iter().any(|used| used.name == **name));
+    match unused.next() {
+        Some(unused) => fault(line, format!("the rollup's statement does not use `{unused}`: say `without {unused}`")),
+        None => Ok(Some(Rollup { tables: tables.to_owned(), without, sql: sql.to_owned() })),
+    }
+}

@@ -1,0 +1,111 @@
+//! Which table answers: the raw rows or one of a rollup's three.
+//!
+//! The coarsest that still divides the range finely enough, of those whose buckets the steps are made of and that are kept
+//! for so long. A rollup answers for whole buckets, so the range is widened to them, and the answer's `meta` says so.
+
+use shardlake_schema::TimeMs;
+
+use super::{Range, Resolved};
+use crate::{
+    catalogue::{Question, TABLE_PARAMETER},
+    parameter::Value,
+};
+
+const DAY_S: u64 = 86_400;
+
+/// A rollup's tables: how they end, how wide a bucket is, from which range on they answer, and for how long they are kept
+/// by default (`schema/migrations/`), all in seconds.
+///
+/// A range of 6 hours has 360 minutes, one of 4 days 96 hours, one of 92 days as many days: enough for the shortest
+/// range of each that its edges, widened to whole buckets, change little.
+const TABLES: [(&str, u64, u64, u64); 3] =
+    [("1m", 60, 6 * 3_600, 90 * DAY_S), ("1h", 3_600, 4 * DAY_S, 730 * DAY_S), ("1d", DAY_S, 92 * DAY_S, u64::MAX)];
+
+/// Points `asked` to a rollup if one answers it better than the raw rows.
+pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
+    let (Some(rollup), Some(range)) = (&question.rollup, asked.range) else { return };
+    let is_empty = |value: &Value| matches!(value, Value::List(list) if list.is_empty());
+    if asked.values.iter().any(|(name, value)| rollup.without.contains(name) && !is_empty(value)) {
+        return;
+    }
+    let age_s = u64::try_from((now.0 - range.from.0) / 1000).unwrap_or(0);
+    let fits = |width_s: u64| asked.step_s.is_none_or(|step_s| u64::from(step_s).is_multiple_of(width_s));
+    let mut usable = TABLES.into_iter().filter(|(_, width_s, _, kept_s)| fits(*width_s) && age_s <= *kept_s);
+    let coarsest = usable.rfind(|(_, _, shortest_s, _)| range.length_s() >= *shortest_s);
+    let Some((ending, width_s, ..)) = coarsest else { return };
+
+    let width_ms = i64::try_from(1000 * width_s).unwrap_or(i64::MAX);
+    let to = range.to.0.saturating_add(width_ms - 1);
+    let range = Range {
+        from: TimeMs(range.from.0 - range.from.0.rem_euclid(width_ms)),
+        to: TimeMs(to - to.rem_euclid(width_ms)),
+    };
+    asked.range = Some(range);
+    asked.values.retain(|(name, _)| !rollup.without.contains(name));
+    for (name, value) in &mut asked.values {
+        match name.as_str() {
+            super::FROM => *value = Value::Time(range.from),
+            super::TO => *value = Value::Time(range.to),
+            _ => {}
+        }
+    }
+    let table = format!("{}_{ending}", rollup.tables);
+    asked.values.push((TABLE_PARAMETER.to_owned(), Value::Text(table.clone())));
+    asked.rollup = Some(table);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Catalogue, resolution::resolve};
+
+    const NOW: TimeMs = TimeMs(1_790_000_000_000);
+
+    fn table(id: &str, query: &str) -> String {
+        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let catalogue = Catalogue::builtin();
+        let question = catalogue.get(id).unwrap();
+        resolve(question, &pairs, NOW).unwrap().rollup.unwrap_or_else(|| question.table.clone())
+    }
+
+    #[test]
+    fn range_step_filters_and_age_choose_the_table() {
+        for (query, expected) in [
+            ("from=-1h", "interactions"),
+            ("from=-6h", "interactions_by_cluster_1m"),
+            ("from=-3d", "interactions_by_cluster_1m"),
+            ("from=-4d", "interactions_by_cluster_1h"),
+            ("from=-91d", "interactions_by_cluster_1h"),
+            ("from=-365d", "interactions_by_cluster_1d"),
+            ("from=-1d&cluster=0", "interactions_by_cluster_1m"),
+            ("from=-1d&command=play", "interactions"),
+            ("from=-1d&shard=3", "interactions"),
+            ("from=-200d&to=-199d", "interactions"),
+            ("from=-200d&to=-190d", "interactions_by_cluster_1h"),
+            ("from=-1000d&to=-900d", "interactions_by_cluster_1d"),
+        ] {
+            assert_eq!(table("interactions/by_cluster", query), expected, "{query}");
+        }
+        for (query, expected) in [
+            ("from=-30d&step=1h", "interactions_by_cluster_1h"),
+            ("from=-7d&step=15m", "interactions_by_cluster_1m"),
+            ("from=-7d&step=400", "interactions"),
+            ("from=-365d&step=7d", "interactions_by_cluster_1d"),
+            ("from=-365d&step=36h", "interactions_by_cluster_1h"),
+        ] {
+            assert_eq!(table("interactions/volume", query), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn the_range_is_widened_to_whole_buckets() {
+        let pairs =
+            [("from", "2026-08-01T10:30:01Z"), ("to", "2026-08-31T00:00:00Z")].map(|(a, b)| (a.into(), b.into()));
+        let catalogue = Catalogue::builtin();
+        let asked = resolve(catalogue.get("interactions/by_cluster").unwrap(), &pairs, NOW).unwrap();
+        let range = asked.range.unwrap();
+        assert_eq!(crate::moment::iso8601(range.from), "2026-08-01T10:00:00.000Z");
+        assert_eq!(crate::moment::iso8601(range.to), "2026-08-31T00:00:00.000Z");
+        assert!(asked.values.contains(&("from".into(), Value::Time(range.from))));
+    }
+}
