@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `READY` without it | an earlier session of this shard had | `left` |
 //! | `GUILD_CREATE` | `READY` did not name, or that the bot joined after this process had started | `joined` |
+//! | | was joined at another time before, unseen in between | `left`, `joined` |
 //! | | was unavailable | `available` |
 //! | | was there | none |
 //! | `GUILD_DELETE`, unavailable | was not unavailable | `unavailable` |
@@ -105,13 +106,16 @@ impl Guilds {
         if told.unavailable {
             return self.cut_off(told.id, now);
         }
-        let before = self.known.get(&told.id).copied();
+        let before = self.known.remove(&told.id);
         let joined = match before {
             None if self.listed => true,
-            Some(guild) if guild.joined_at != TimeMs::default() => false,
+            Some(guild) if guild.joined_at == told.joined_at => false,
             _ => told.joined_at >= self.started_at,
         };
         let before = before.unwrap_or_default();
+        if joined && before.joined_at != TimeMs::default() {
+            self.tell("left", told.id, before, now);
+        }
         let guild = Guild { joined_at: told.joined_at, members: told.members, ..Guild::default() };
         self.known.insert(told.id, guild);
         if joined {

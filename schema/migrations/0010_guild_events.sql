@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS guild_events
 ENGINE = MergeTree
 PARTITION BY toYear(time)
 ORDER BY (cluster, guild_id, time)
-SETTINGS non_replicated_deduplication_window = 10000
+SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1
 COMMENT 'A guild that joined, left, became unavailable or available again; and the daily count of each shard''s guilds';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS guild_events_batches TO batches AS

@@ -69,6 +69,11 @@ fn who_came_and_went_while_the_shard_was_away_is_told_by_the_next_session() {
         told(&[READY_7_8, &there(7), &there(8), READY_7, &there(7)]),
         ["counted 0 150 2", "left 8 80 1", "counted 0 70 1"]
     );
+    // Away and back, all of it unseen.
+    assert_eq!(
+        told(&[READY_7, &there(7), READY_7, &new(7), &new(7)]),
+        ["counted 0 70 1", "left 7 70 0", "joined 7 70 1", "counted 0 70 1"]
+    );
     // While the process waited for its turn to identify.
     assert_eq!(told(&[READY_7, &new(7)]), ["joined 7 70 1", "counted 0 70 1"]);
 }
