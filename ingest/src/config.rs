@@ -16,7 +16,8 @@ pub struct Config {
     pub clickhouse: Clickhouse,
     /// When a batch is sealed.
     pub batch: BatchLimits,
-    /// Rows a table's queue can hold between two looks of its batcher (every 100 ms). Default 16,384: 160,000 events/s.
+    /// Rows a table's queue can hold between two looks of its batcher (every 100 ms). Default 16,384: 160,000 events/s. That of
+    /// `guild_events` is never longer than 4,096.
     pub queue_rows: usize,
     /// Where sealed batches wait that ClickHouse has not taken yet.
     pub spool: Spool,
@@ -101,7 +102,7 @@ impl Clickhouse {
     }
 }
 
-/// Inserts per second into one table that all clusters of a bot may cost ClickHouse together; there are five tables. Each
+/// Inserts per second into one table that all clusters of a bot may cost ClickHouse together; there are six tables. Each
 /// makes two small parts, its own and the one in `batches`, and merging them is what a server runs out of: 100 clusters at
 /// 5 s, by calculation 33 inserts/s in all, overran an engine with half a core (`make bench BENCH="--bench fleet"`).
 /// ClickHouse's own advice is one per second and table.

@@ -57,13 +57,15 @@ impl Dispatches {
         count.add(bytes, replayed);
     }
 
-    /// Hands the window's counts over if it has ended.
-    pub(crate) fn roll(&mut self) {
+    /// Hands the window's counts over if it has ended, and says when the next one began.
+    pub(crate) fn roll(&mut self) -> Option<TimeMs> {
         let window = window_of(coarse_now());
-        if window != self.window {
-            self.flush();
-            self.window = window;
+        if window == self.window {
+            return None;
         }
+        self.flush();
+        self.window = window;
+        Some(window)
     }
 
     fn flush(&mut self) {

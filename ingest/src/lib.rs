@@ -22,6 +22,8 @@ mod lifecycle;
 
 mod dispatches;
 
+mod guilds;
+
 mod track;
 
 // What turns it into rows.

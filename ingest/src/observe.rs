@@ -6,7 +6,6 @@
 
 use std::{
     borrow::Cow,
-    collections::HashSet,
     fmt,
     ops::{Deref, DerefMut},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -29,6 +28,7 @@ use twilight_model::gateway::event::GatewayEventDeserializer;
 
 use crate::{
     dispatches::Dispatches,
+    guilds::Guilds,
     lifecycle::{Lifecycle, Reading, Sign, State},
     recorder::Shared,
     row,
@@ -52,8 +52,7 @@ struct Eye {
     cell: Arc<ShardCell>,
     lifecycle: Lifecycle,
     dispatches: Dispatches,
-    /// Guilds of this session, from `READY`, `GUILD_CREATE` and `GUILD_DELETE`.
-    guilds: HashSet<u64>,
+    guilds: Guilds,
     /// Reused between polls.
     events: Vec<ShardEvent>,
     /// [`Observed::close`] was called on this connection.
@@ -69,7 +68,7 @@ impl<Q> Observed<Q> {
             cell,
             lifecycle: Lifecycle::new(id, shard.state(), TimeMs::now()),
             dispatches: Dispatches::new(Arc::clone(&shared), id),
-            guilds: HashSet::new(),
+            guilds: Guilds::new(id, shared.started_at),
             events: Vec::new(),
             closing: AtomicBool::new(false),
             shared,
@@ -108,7 +107,10 @@ impl Eye {
             }
             return;
         };
-        self.dispatches.roll();
+        if let Some(now) = self.dispatches.roll() {
+            self.guilds.pass(now);
+            self.hand_over_guilds();
+        }
         let sign = match item {
             Some(Ok(Message::Text(payload))) => self.read(payload, State::of(state)),
             Some(Ok(Message::Close(frame))) => Sign::Close(frame.as_ref()),
@@ -137,23 +139,19 @@ impl Eye {
             "INTERACTION_CREATE" => {
                 let now = TimeMs::now();
                 self.parsed(row::received(payload), |eye, seen| eye.shared.received(&seen, eye.cell.shard, now));
+                return Sign::Dispatch;
             }
             "READY" => {
-                self.parsed(row::ready(payload), |eye, guilds| eye.guilds = guilds);
+                self.parsed(row::ready(payload), |eye, guilds| eye.guilds.ready(&guilds, TimeMs::now()));
+                self.hand_over_guilds();
                 return Sign::Ready;
             }
             "RESUMED" => return Sign::Resumed,
-            "GUILD_CREATE" => self.parsed(row::guild(payload), |eye, guild| {
-                eye.guilds.insert(guild.id);
-            }),
-            "GUILD_DELETE" => self.parsed(row::guild(payload), |eye, guild| {
-                if !guild.unavailable {
-                    eye.guilds.remove(&guild.id);
-                }
-            }),
+            "GUILD_CREATE" => self.parsed(row::guild(payload), |eye, guild| eye.guilds.create(guild, TimeMs::now())),
+            "GUILD_DELETE" => self.parsed(row::guild(payload), |eye, guild| eye.guilds.delete(guild, TimeMs::now())),
             _ => return Sign::Dispatch,
         }
-        self.cell.set_guilds(self.guilds.len());
+        self.hand_over_guilds();
         Sign::Dispatch
     }
 
@@ -179,9 +177,13 @@ impl Eye {
         self.hand_over(had_session);
         self.cell.note(shard);
         self.cell.note_state(reading.state, matches!(sign, Sign::Hello(_)), now);
-        if matches!(sign, Sign::Ready) {
-            self.cell.set_guilds(self.guilds.len());
+    }
+
+    fn hand_over_guilds(&mut self) {
+        for row in self.guilds.rows.drain(..) {
+            self.shared.lanes.guild_events.push(row);
         }
+        self.cell.set_guilds(self.guilds.len());
     }
 
     fn hand_over(&mut self, had_session: bool) {

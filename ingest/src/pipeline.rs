@@ -10,8 +10,8 @@ use std::{
 };
 
 use shardlake_schema::{
-    BatchId, Name, Row,
-    rows::{GatewayCount, Interaction, Process, Sample, ShardEvent},
+    BatchId, Name, Row, Table,
+    rows::{GatewayCount, GuildEvent, Interaction, Process, Sample, ShardEvent},
 };
 use tokio::{
     runtime::Handle,
@@ -38,6 +38,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Pause before a file of the journal is read again that could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
+/// Longest queue of `guild_events`: a queue takes its memory from the start, and this table has a row now and then. The exception
+/// is an outage that takes a shard's 2,500 guilds at once.
+const RARE_QUEUE_ROWS: usize = 4_096;
+
 /// Rows taken off a queue between two looks at a batch's limits: a batch passes them by less than this.
 const TAKEN_AT_ONCE: usize = 1_024;
 
@@ -47,6 +51,7 @@ pub(crate) struct Lanes {
     pub(crate) interactions: Lane<Interaction>,
     pub(crate) shard_events: Lane<ShardEvent>,
     pub(crate) gateway_counts: Lane<GatewayCount>,
+    pub(crate) guild_events: Lane<GuildEvent>,
     pub(crate) samples: Lane<Sample>,
     pub(crate) processes: Lane<Process>,
 }
@@ -75,6 +80,7 @@ impl Lanes {
                 interactions: Lane::in_memory(config),
                 shard_events: Lane::in_memory(config),
                 gateway_counts: Lane::in_memory(config),
+                guild_events: Lane::in_memory(config),
                 samples: Lane::in_memory(config),
                 processes: Lane::in_memory(config),
             };
@@ -85,17 +91,19 @@ impl Lanes {
             interactions: opening.lane()?,
             shard_events: opening.lane()?,
             gateway_counts: opening.lane()?,
+            guild_events: opening.lane()?,
             samples: opening.lane()?,
             processes: opening.lane()?,
         };
         Ok((lanes, opening.end()))
     }
 
-    pub(crate) fn all(&self) -> [LaneView<'_>; 5] {
+    pub(crate) fn all(&self) -> [LaneView<'_>; 6] {
         [
             self.interactions.view(),
             self.shard_events.view(),
             self.gateway_counts.view(),
+            self.guild_events.view(),
             self.samples.view(),
             self.processes.view(),
         ]
@@ -106,6 +114,7 @@ impl Lanes {
         self.interactions.queue.close();
         self.shard_events.queue.close();
         self.gateway_counts.queue.close();
+        self.guild_events.queue.close();
         self.samples.queue.close();
     }
 
@@ -119,6 +128,7 @@ impl Lanes {
         self.interactions.abandon();
         self.shard_events.abandon();
         self.gateway_counts.abandon();
+        self.guild_events.abandon();
         self.samples.abandon();
     }
 
@@ -135,8 +145,12 @@ impl<R: Row> Lane<R> {
 
     fn new(config: &Config, disk: Option<Arc<Disk>>, journal: Option<Journal>) -> Self {
         let book = Arc::new(Book::new(R::TABLE));
+        let queue_rows = match R::TABLE {
+            Table::GuildEvents => config.queue_rows.min(RARE_QUEUE_ROWS),
+            _ => config.queue_rows,
+        };
         Self {
-            queue: Arc::new(Queue::new(config.queue_rows, config.when_full, journal, Arc::clone(&book))),
+            queue: Arc::new(Queue::new(queue_rows, config.when_full, journal, Arc::clone(&book))),
             spool: Arc::new(Spool::new(&config.spool, config.when_full, disk, book)),
         }
     }
@@ -180,6 +194,7 @@ pub(crate) fn start(shared: &Shared, writer: &Handle) -> (JoinSet<()>, JoinSet<(
     shared.lanes.interactions.start(shared, writer, &mut lanes);
     shared.lanes.shard_events.start(shared, writer, &mut lanes);
     shared.lanes.gateway_counts.start(shared, writer, &mut lanes);
+    shared.lanes.guild_events.start(shared, writer, &mut lanes);
     shared.lanes.samples.start(shared, writer, &mut lanes);
 
     let mut last = JoinSet::new();

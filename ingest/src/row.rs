@@ -2,19 +2,22 @@
 //!
 //! What is parsed from raw text is borrowed and partial: fields that no row needs are skipped, not built.
 
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize,
     de::{Deserializer, Visitor},
 };
 use shardlake_schema::{Name, Repeating, TimeMs, rows};
-use twilight_model::application::interaction::{
-    Interaction, InteractionContextType, InteractionData,
-    application_command::{CommandDataOption, CommandOptionValue},
+use twilight_model::{
+    application::interaction::{
+        Interaction, InteractionContextType, InteractionData,
+        application_command::{CommandDataOption, CommandOptionValue},
+    },
+    util::Timestamp,
 };
 
-use crate::recorder::Shared;
+use crate::{guilds::Told, recorder::Shared};
 
 /// What a row needs of a received interaction, whichever way it was read.
 #[derive(Debug)]
@@ -197,28 +200,28 @@ pub(crate) fn opened(seen: &Seen<'_>, shared: &Shared, shard: u16, now: TimeMs) 
     }
 }
 
-/// A guild as it comes and goes.
-#[derive(Debug)]
-pub(crate) struct Guild {
-    pub(crate) id: u64,
-    /// In `GUILD_DELETE`: an outage, not a farewell.
-    pub(crate) unavailable: bool,
-}
-
-/// Reads a `GUILD_CREATE` or `GUILD_DELETE`.
-pub(crate) fn guild(payload: &str) -> serde_json::Result<Guild> {
+/// Reads a `GUILD_CREATE` or `GUILD_DELETE`: the first carries channels and members, some 100 kB that are skipped.
+pub(crate) fn guild(payload: &str) -> serde_json::Result<Told> {
     #[derive(Deserialize)]
-    struct Raw {
+    struct Raw<'a> {
         id: Id,
-        #[serde(default)]
         unavailable: Option<bool>,
+        member_count: Option<u32>,
+        #[serde(borrow)]
+        joined_at: Option<Cow<'a, str>>,
     }
-    let Dispatch { d } = serde_json::from_str::<Dispatch<Raw>>(payload)?;
-    Ok(Guild { id: d.id.0, unavailable: d.unavailable.unwrap_or_default() })
+    let Dispatch { d } = serde_json::from_str::<Dispatch<Raw<'_>>>(payload)?;
+    let joined_at = d.joined_at.and_then(|joined_at| Timestamp::parse(&joined_at).ok());
+    Ok(Told {
+        id: d.id.0,
+        unavailable: d.unavailable.unwrap_or_default(),
+        members: d.member_count.unwrap_or_default(),
+        joined_at: joined_at.map_or(TimeMs::default(), |joined_at| TimeMs(joined_at.as_micros().div_euclid(1000))),
+    })
 }
 
 /// Reads the guilds of a `READY`.
-pub(crate) fn ready(payload: &str) -> serde_json::Result<HashSet<u64>> {
+pub(crate) fn ready(payload: &str) -> serde_json::Result<Vec<u64>> {
     #[derive(Deserialize)]
     struct Raw {
         guilds: Vec<RawId>,
@@ -293,9 +296,15 @@ mod tests {
     fn guilds_come_and_go() {
         let ready =
             ready(r#"{"t":"READY","s":1,"op":0,"d":{"guilds":[{"id":"7","unavailable":true}],"v":10}}"#).unwrap();
-        assert_eq!(ready, HashSet::from([7]));
+        assert_eq!(ready, [7]);
+        let joined = r#"{"t":"GUILD_CREATE","s":2,"op":0,"d":{"members":[{"joined_at":"2016-01-01T00:00:00+00:00"}],"id":"7",
+            "roles":[{"id":"8"}],"unavailable":false,"joined_at":"2021-03-04T05:06:07.891000+00:00","member_count":12}}"#;
+        let told = Told { id: 7, unavailable: false, members: 12, joined_at: TimeMs(1_614_834_367_891) };
+        assert_eq!(guild(joined).unwrap(), told);
         let outage = guild(r#"{"t":"GUILD_DELETE","s":2,"op":0,"d":{"id":"7","unavailable":true}}"#).unwrap();
-        assert!(outage.id == 7 && outage.unavailable);
+        assert_eq!(outage, Told { unavailable: true, members: 0, joined_at: TimeMs(0), ..told });
+        let odd = guild(r#"{"d":{"id":"7","unavailable":null,"joined_at":"soon","member_count":null}}"#).unwrap();
+        assert_eq!(odd, Told { unavailable: false, ..outage });
         assert!(guild(r#"{"d":{"id":7}}"#).is_err(), "snowflakes come in quotes");
     }
 }

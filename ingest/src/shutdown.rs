@@ -26,8 +26,8 @@ pub(crate) async fn drain(shared: &Shared, mut tasks: Tasks, reason: &'static st
     }
 
     shared.lanes.close_all_but_last();
-    finish(&mut tasks.lanes, end - deadline.mul_f64(LAST_WORD), "interactions, shard_events, gateway_counts, samples")
-        .await;
+    let pending = "interactions, shard_events, gateway_counts, guild_events, samples";
+    finish(&mut tasks.lanes, end - deadline.mul_f64(LAST_WORD), pending).await;
     shared.lanes.abandon_all_but_last();
 
     shared.lanes.processes.push(watch::process_row(shared, reason, TimeMs::now()));

@@ -66,6 +66,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(8, "interactions_rollups", "0008_interactions_rollups.sql"),
     migration!(9, "gateway_rollups", "0009_gateway_rollups.sql"),
     migration!(10, "argus", "0010_argus.sql"),
+    migration!(11, "guild_events", "0011_guild_events.sql"),
 ];
 
 /// Why a database could not be brought to this build's schema.

@@ -114,6 +114,19 @@ rows! {
 }
 
 rows! {
+    /// A guild that joined, left, became unavailable or available again, or the count of a shard's guilds.
+    GuildEvent in GuildEvents, sorted by (guild_id, time) {
+        time: TimeMs,
+        shard: u16,
+        guild_id: u64,
+        event: Name,
+        member_count: u32,
+        guilds: u32,
+        joined_at: TimeMs,
+    }
+}
+
+rows! {
     /// One series of the process's own metrics at one moment.
     Sample in Samples, sorted by (name, time) {
         time: TimeMs,
@@ -187,6 +200,7 @@ pub fn insert_columns(table: Table) -> Vec<(&'static str, &'static str)> {
         Table::Interactions => table::insert_columns::<Interaction>(),
         Table::ShardEvents => table::insert_columns::<ShardEvent>(),
         Table::GatewayCounts => table::insert_columns::<GatewayCount>(),
+        Table::GuildEvents => table::insert_columns::<GuildEvent>(),
         Table::Samples => table::insert_columns::<Sample>(),
         Table::Processes => table::insert_columns::<Process>(),
     }

@@ -20,6 +20,8 @@ pub enum Table {
     ShardEvents,
     /// Dispatches per shard, type and window.
     GatewayCounts,
+    /// Guilds that came and went, and their daily count.
+    GuildEvents,
     /// Series of the process's own metrics.
     Samples,
     /// Starts of cluster processes.
@@ -30,14 +32,21 @@ pub enum Table {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Partitions {
     None,
+    Yearly,
     Monthly,
     Daily,
 }
 
 impl Table {
     /// Every raw table.
-    pub const ALL: [Table; 5] =
-        [Table::Interactions, Table::ShardEvents, Table::GatewayCounts, Table::Samples, Table::Processes];
+    pub const ALL: [Table; 6] = [
+        Table::Interactions,
+        Table::ShardEvents,
+        Table::GatewayCounts,
+        Table::GuildEvents,
+        Table::Samples,
+        Table::Processes,
+    ];
 
     /// Its name in ClickHouse.
     pub const fn name(self) -> &'static str {
@@ -45,6 +54,7 @@ impl Table {
             Table::Interactions => "interactions",
             Table::ShardEvents => "shard_events",
             Table::GatewayCounts => "gateway_counts",
+            Table::GuildEvents => "guild_events",
             Table::Samples => "samples",
             Table::Processes => "processes",
         }
@@ -54,17 +64,20 @@ impl Table {
         match self {
             Table::Interactions | Table::ShardEvents => Partitions::Monthly,
             Table::GatewayCounts | Table::Samples => Partitions::Daily,
+            Table::GuildEvents => Partitions::Yearly,
             Table::Processes => Partitions::None,
         }
     }
 
     /// The partition that a row of this time falls into, as the table's `PARTITION BY` computes it
-    /// (`toYYYYMM`, `toYYYYMMDD`, or 0 for a table without partitions).
+    /// (`toYear`, `toYYYYMM`, `toYYYYMMDD`, or 0 for a table without partitions).
     pub fn partition(self, time: TimeMs) -> u32 {
         let date = OffsetDateTime::from_unix_timestamp(time.0.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let year_month = date.year().unsigned_abs() * 100 + u32::from(u8::from(date.month()));
+        let year = date.year().unsigned_abs();
+        let year_month = year * 100 + u32::from(u8::from(date.month()));
         match self.partitions() {
             Partitions::None => 0,
+            Partitions::Yearly => year,
             Partitions::Monthly => year_month,
             Partitions::Daily => year_month * 100 + u32::from(date.day()),
         }
@@ -162,6 +175,7 @@ mod tests {
         assert_eq!(Table::Samples.partition(last_of_february_2028), 20_280_229);
         assert_eq!(Table::Samples.partition(next_millisecond), 20_280_301);
         assert_eq!(Table::Interactions.partition(next_millisecond), 202_803);
+        assert_eq!(Table::GuildEvents.partition(next_millisecond), 2_028);
         assert_eq!(Table::Processes.partition(next_millisecond), 0);
     }
 }

@@ -71,6 +71,28 @@ pub enum Fault {
     MalformedDispatch,
     /// Opcode 99.
     UnknownOpcode,
+    /// Nothing is wrong with the connection: something happens to guilds of the shard, and the client is told, at once or
+    /// when it returns.
+    Guilds {
+        /// What happens to them.
+        change: GuildChange,
+        /// To how many: the first ones that it can happen to.
+        guilds: u32,
+    },
+}
+
+/// What can happen to a guild.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuildChange {
+    /// The bot is invited. Only to guilds that it has left: a population does not grow.
+    Joined,
+    /// The bot is removed.
+    Left,
+    /// An outage.
+    Unavailable,
+    /// The outage is over.
+    Available,
 }
 
 /// Which shards a scheduled fault is for.

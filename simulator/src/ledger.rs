@@ -32,7 +32,8 @@
 mod snapshot;
 
 pub use snapshot::{
-    DispatchTally, FaultRecord, InteractionCount, InteractionKind, InteractionRecord, LedgerSnapshot, ShardLedger,
+    DispatchTally, FaultRecord, GuildRecord, InteractionCount, InteractionKind, InteractionRecord, LedgerSnapshot,
+    ShardLedger,
 };
 
 use std::borrow::Cow;
@@ -43,6 +44,8 @@ use std::sync::Mutex;
 pub const MOST_INTERACTIONS: usize = 1_000_000;
 /// Faults kept: storms over thousands of shards fit, a run of days stays bounded.
 const MOST_FAULTS: usize = 100_000;
+/// Changes of guilds kept: an outage of 100 shards' guilds and its end fit.
+const MOST_GUILD_CHANGES: usize = 500_000;
 
 /// Why a response to an interaction was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,7 @@ struct Everyone {
     connections_refused: u64,
     rest_calls: BTreeMap<String, u64>,
     faults: VecDeque<FaultRecord>,
+    guilds: VecDeque<GuildRecord>,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +108,13 @@ impl Ledger {
             everyone.faults.pop_front();
         }
         everyone.faults.push_back(record);
+    }
+
+    pub(crate) fn guilds(&self, records: Vec<GuildRecord>) {
+        let mut everyone = self.everyone.lock().expect("no panic while counting");
+        everyone.guilds.extend(records);
+        let too_many = everyone.guilds.len().saturating_sub(MOST_GUILD_CHANGES);
+        everyone.guilds.drain(..too_many);
     }
 
     /// An interaction's dispatch goes to a socket for the first time.
@@ -180,6 +191,7 @@ impl Ledger {
             interactions_truncated: interactions.truncated,
             rest_calls: everyone.rest_calls.clone(),
             faults: everyone.faults.iter().cloned().collect(),
+            guilds: everyone.guilds.iter().copied().collect(),
         }
     }
 }

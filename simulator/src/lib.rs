@@ -46,10 +46,10 @@ mod faults;
 mod ledger;
 
 pub use error::Error;
-pub use faults::{Fault, ScheduledFault, Shards};
+pub use faults::{Fault, GuildChange, ScheduledFault, Shards};
 pub use history::{History, PastInteraction};
 pub use ledger::{
-    DispatchTally, FaultRecord, InteractionCount, InteractionKind, InteractionRecord, LedgerSnapshot,
+    DispatchTally, FaultRecord, GuildRecord, InteractionCount, InteractionKind, InteractionRecord, LedgerSnapshot,
     MOST_INTERACTIONS, ShardLedger,
 };
 pub use scenario::Scenario;

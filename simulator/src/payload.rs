@@ -128,11 +128,14 @@ pub(crate) fn hello(heartbeat_interval_ms: u64) -> String {
 }
 
 /// READY's data.
-pub(crate) fn ready(population: &Population, (shard, shards): (u32, u32), session: &str, resume_url: &str) -> String {
-    let guilds = population
-        .guilds_of(shard)
-        .iter()
-        .map(|guild| format!(r#"{{"unavailable":true,"id":"{}"}}"#, population.guild(*guild).id));
+pub(crate) fn ready(
+    population: &Population,
+    (shard, shards): (u32, u32),
+    guilds: &[usize],
+    session: &str,
+    resume_url: &str,
+) -> String {
+    let guilds = guilds.iter().map(|guild| format!(r#"{{"unavailable":true,"id":"{}"}}"#, population.guild(*guild).id));
     READY.fill(&[
         ("user", &current_user()),
         ("session", &session),
@@ -160,8 +163,8 @@ pub(crate) fn application(guilds: u32) -> String {
     )
 }
 
-/// `GUILD_CREATE`'s data.
-pub(crate) fn guild(population: &Population, guild: &Guild) -> String {
+/// `GUILD_CREATE`'s data; the bot joined at `joined_ms`.
+pub(crate) fn guild(population: &Population, guild: &Guild, joined_ms: u64) -> String {
     let everyone = [(guild.id, "@everyone".to_owned())].into_iter();
     let roles = everyone.chain((0..ROLES).map(|n| (guild.role_id(n), format!("role {n}"))));
     let roles = (0..)
@@ -179,11 +182,17 @@ pub(crate) fn guild(population: &Population, guild: &Guild) -> String {
         ("locale", &guild.locale),
         ("large", &(guild.members > 250)),
         ("count", &guild.members),
-        ("joined", &timestamp(snowflake::created_ms(guild.id))),
+        ("joined", &timestamp(joined_ms)),
         ("roles", &join(roles)),
         ("channels", &join(channels)),
         ("members", &join(members)),
     ])
+}
+
+/// `GUILD_DELETE`'s data: an outage, or else a farewell.
+pub(crate) fn guild_gone(guild_id: u64, unavailable: bool) -> String {
+    let unavailable = if unavailable { r#","unavailable":true"# } else { "" };
+    format!(r#"{{"id":"{guild_id}"{unavailable}}}"#)
 }
 
 /// `GUILD_MEMBERS_CHUNK`'s data: one chunk, with at most [`CHUNK_MEMBERS`].

@@ -153,9 +153,16 @@ impl World {
                 arm(|armed| armed.resume = true);
                 Some(Fault::Fin)
             }
+            Fault::Guilds { change, guilds } => {
+                self.ledger.guilds(target.change_guilds(self, change, guilds));
+                None
+            }
             now => Some(now),
         };
-        let hit = order.is_some_and(|fault| target.order(Order::Fault(fault)));
+        let hit = match order {
+            Some(fault) => target.order(Order::Fault(fault)),
+            None => matches!(fault, Fault::Guilds { .. }) && target.is_connected(),
+        };
         tracing::info!(shard, ?fault, hit, "fault injected");
         self.ledger.fault(FaultRecord { at_ms: now_ms(), shard, fault, hit });
     }

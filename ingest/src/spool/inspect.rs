@@ -16,7 +16,7 @@ use lz4_flex::frame::FrameDecoder;
 use rustix::fs::{FlockOperation, flock};
 use shardlake_schema::{
     Row, Table, TimeMs,
-    rows::{GatewayCount, Interaction, Process, Sample, ShardEvent},
+    rows::{GatewayCount, GuildEvent, Interaction, Process, Sample, ShardEvent},
 };
 
 use super::{
@@ -324,6 +324,7 @@ fn count(table: Table, bytes: &[u8]) -> Counted {
         Table::Interactions => count_rows::<Interaction>(bytes),
         Table::ShardEvents => count_rows::<ShardEvent>(bytes),
         Table::GatewayCounts => count_rows::<GatewayCount>(bytes),
+        Table::GuildEvents => count_rows::<GuildEvent>(bytes),
         Table::Samples => count_rows::<Sample>(bytes),
         Table::Processes => count_rows::<Process>(bytes),
     }

@@ -261,7 +261,7 @@ pub struct Compared {
 /// counted rows)`; and rollups that count other than all rows of their table, with 0 for boot and batch. Of `processes`
 /// merges keep the newest row only, so it is left out.
 pub async fn rollup_mismatches(admin: &Client) -> Vec<(String, u64, u64, i64)> {
-    let raw = ["interactions", "shard_events", "gateway_counts", "samples"]
+    let raw = ["interactions", "shard_events", "gateway_counts", "guild_events", "samples"]
         .map(|table| {
             format!("SELECT '{table}' AS name, boot, batch, toInt64(count()) AS rows FROM {table} GROUP BY ALL")
         })

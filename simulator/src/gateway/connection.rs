@@ -316,6 +316,7 @@ impl Connection {
             Fault::Fin
             | Fault::SessionLost
             | Fault::Refuse { .. }
+            | Fault::Guilds { .. }
             | Fault::RejectIdentify { .. }
             | Fault::HelloNeverSent
             | Fault::IdentifyNeverAnswered

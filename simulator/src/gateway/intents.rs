@@ -17,7 +17,7 @@ pub(super) const DEFINED: u64 = 0x1ff_ffff & !(0b111 << 17) & !(1 << 22) & !(1 <
 /// The intents of which one has to be there, or None when the event is for everybody.
 pub(crate) fn needed(event: &str, in_guild: bool) -> Option<u64> {
     Some(match (event, in_guild) {
-        ("GUILD_CREATE", _) => GUILDS,
+        ("GUILD_CREATE" | "GUILD_DELETE", _) => GUILDS,
         ("GUILD_MEMBER_UPDATE", _) => GUILD_MEMBERS,
         ("VOICE_STATE_UPDATE", _) => GUILD_VOICE_STATES,
         ("PRESENCE_UPDATE", _) => GUILD_PRESENCES,

@@ -6,6 +6,7 @@
 //! may wait to be sent, and then traffic waits too. So nothing that came up is ever lost but with its
 //! session.
 
+use super::shard::Standings;
 use crate::ledger::{InteractionRecord, ShardLedger};
 use crate::payload;
 use crate::snowflake::now_ms;
@@ -46,7 +47,7 @@ pub(super) struct Session {
     gone_seq: u64,
     /// Up to here a dispatch is part of the replay that is going on.
     replay_until: u64,
-    /// Guilds that READY named and no `GUILD_CREATE` has followed for yet.
+    /// Guilds that READY named and of which nothing has been said yet.
     unannounced: VecDeque<usize>,
 }
 
@@ -60,7 +61,7 @@ struct Dispatch {
 }
 
 impl Session {
-    /// Nothing has come up yet; `unannounced` are the guilds that want a `GUILD_CREATE`.
+    /// Nothing has come up yet; `unannounced` are the guilds that READY names.
     pub(super) fn new(id: String, intents: u64, unannounced: VecDeque<usize>) -> Self {
         Self {
             id,
@@ -113,14 +114,16 @@ impl Session {
         self.ring.push_back(Dispatch { seq: self.seq, event, text, interaction });
     }
 
-    /// The next guild's `GUILD_CREATE`, made only now: a thousand guilds are megabytes.
-    pub(super) fn announce(&mut self, world: &World) -> bool {
-        let Some(guild) = self.unannounced.pop_front() else {
-            return false;
-        };
-        let guild = world.population.guild(guild);
-        self.push("GUILD_CREATE", &payload::guild(&world.population, guild), None);
-        true
+    /// What there is to say of the next guild, made only now: a thousand guilds are megabytes.
+    pub(super) fn announce(&mut self, world: &World, standings: &Standings) -> bool {
+        while let Some(guild) = self.unannounced.pop_front() {
+            // One that is gone by now has had its farewell.
+            if let Some((event, data)) = standings.announcement(&world.population, guild) {
+                self.push(event, &data, None);
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether more may come up: the guilds are through, and not too much waits to be sent.

@@ -1,11 +1,14 @@
 //! One shard: its session, the connection it has just now, and what is counted about it. All of it outlives
 //! a connection.
 
+mod membership;
+
 use super::session::{NotResumed, Session};
 use crate::ledger::{InteractionRecord, ShardLedger};
 use crate::payload;
 use crate::world::World;
 use bytes::Bytes;
+pub(super) use membership::Standings;
 use std::sync::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
@@ -66,6 +69,7 @@ struct State {
     armed: Armed,
     ledger: ShardLedger,
     sessions_started: u64,
+    standings: Standings,
 }
 
 impl Shard {
@@ -146,13 +150,13 @@ impl Shard {
         state.ledger.sessions += 1;
         let fate = crate::random::mix(world.scenario.seed ^ state.sessions_started);
         let id = format!("{:08x}{:08x}{fate:016x}", self.id, state.sessions_started);
-        let guilds = world.population.guilds_of(self.id);
+        let guilds = state.standings.present(world.population.guilds_of(self.id));
         let told = World::wanted(intents, "GUILD_CREATE", true);
         let unannounced = guilds.iter().filter(|_| told).copied().collect();
         let mut session = Session::new(id, intents, unannounced);
         let of = (self.id, world.scenario.shards);
         let url = world.resume_url(self.id);
-        let ready = payload::ready(&world.population, of, &session.id, &url);
+        let ready = payload::ready(&world.population, of, &guilds, &session.id, &url);
         session.push("READY", &ready, None);
         if !told {
             let tally = state.ledger.dispatches.entry("GUILD_CREATE".into());
@@ -212,17 +216,7 @@ impl Shard {
 
     /// Something happened. What nobody may be told, or nobody is there to be told, is counted.
     pub(crate) fn push(&self, happening: Happening) {
-        let Happening { event, data, in_guild, interaction } = happening;
-        let mut state = self.state();
-        let State { session, ledger, .. } = &mut *state;
-        match session {
-            Some(session) if World::wanted(session.intents, event, in_guild) => {
-                session.push(event, &data, interaction);
-            }
-            Some(_) => ledger.dispatches.entry(event.into()).or_default().withheld += 1,
-            None => ledger.dispatches.entry(event.into()).or_default().lost += 1,
-        }
-        drop(state);
+        self.state().tell(happening);
         self.news.notify_one();
     }
 
@@ -230,7 +224,7 @@ impl Shard {
     /// shard has another connection by now.
     pub(super) fn pull(&self, world: &World, connection: u64, bytes: usize) -> Vec<Bytes> {
         let mut state = self.state();
-        let State { session, live, ledger, .. } = &mut *state;
+        let State { session, live, ledger, standings, .. } = &mut *state;
         let mut pulled = Vec::new();
         let (Some(session), Some(live)) = (session, live) else {
             return pulled;
@@ -240,7 +234,7 @@ impl Shard {
         }
         let mut left = bytes;
         while left > 0 {
-            if session.is_drained() && !session.announce(world) {
+            if session.is_drained() && !session.announce(world, standings) {
                 break;
             }
             let text = session.send_next(world, ledger);
@@ -267,6 +261,16 @@ impl Shard {
 }
 
 impl State {
+    fn tell(&mut self, Happening { event, data, in_guild, interaction }: Happening) {
+        match &mut self.session {
+            Some(session) if World::wanted(session.intents, event, in_guild) => {
+                session.push(event, &data, interaction);
+            }
+            Some(_) => self.ledger.dispatches.entry(event.into()).or_default().withheld += 1,
+            None => self.ledger.dispatches.entry(event.into()).or_default().lost += 1,
+        }
+    }
+
     fn forget(&mut self) {
         let Some(session) = self.session.take() else {
             return;
@@ -278,113 +282,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Happening, Live, NotResumed, Shard};
-    use crate::ledger::DispatchTally;
-    use crate::scenario::Scenario;
-    use crate::world::World;
-    use tokio::sync::mpsc;
-
-    /// No GUILDS intent: READY is all there is.
-    const MESSAGES: u64 = 1 << 9;
-    const MESSAGE: Happening =
-        Happening { event: "MESSAGE_CREATE", data: String::new(), in_guild: true, interaction: None };
-
-    fn world() -> World {
-        let scenario = Scenario { shards: 1, guilds: 1, replay_limit: 4, ..Scenario::default() };
-        World::new(scenario, ([127, 0, 0, 1], 0).into())
-    }
-
-    fn attach(shard: &Shard, connection: u64) {
-        // Nobody gives orders here.
-        let (orders, _) = mpsc::channel(1);
-        shard.attach(Live { connection, orders });
-    }
-
-    fn tally(shard: &Shard, event: &str) -> DispatchTally {
-        shard.ledger().dispatches.get(event).copied().unwrap_or_default()
-    }
-
-    fn session_id(shard: &Shard) -> String {
-        shard.state().session.as_ref().expect("started").id.clone()
-    }
-
-    #[test]
-    fn a_dispatch_counts_once_and_a_copy_counts_as_resent() {
-        let world = world();
-        let shard = &world.shards[0];
-        attach(shard, 1);
-        shard.start_session(&world, MESSAGES);
-        shard.push(MESSAGE);
-        assert_eq!(shard.pull(&world, 1, usize::MAX).len(), 2, "READY and one");
-        shard.detach(1);
-        shard.push(MESSAGE);
-
-        attach(shard, 2);
-        // The client has READY only: the first message is sent again, the second for the first time.
-        shard.resume(&session_id(shard), 1).expect("resumable");
-        shard.push(MESSAGE);
-        assert_eq!(shard.pull(&world, 2, usize::MAX).len(), 4);
-        let messages = tally(shard, "MESSAGE_CREATE");
-        assert_eq!((messages.live, messages.late, messages.resent), (2, 1, 1));
-        assert_eq!(messages.distinct(), 3);
-        assert_eq!(tally(shard, "RESUMED").live, 1);
-    }
-
-    #[test]
-    fn a_resumed_that_was_cut_off_is_not_replayed() {
-        let world = world();
-        let shard = &world.shards[0];
-        attach(shard, 1);
-        shard.start_session(&world, MESSAGES);
-        shard.pull(&world, 1, usize::MAX);
-        for connection in 2..4 {
-            shard.detach(connection - 1);
-            attach(shard, connection);
-            shard.resume(&session_id(shard), 1).expect("resumable");
-            assert_eq!(shard.pull(&world, connection, usize::MAX).len(), 1);
-        }
-        let resumed = tally(shard, "RESUMED");
-        assert_eq!((resumed.live, resumed.lost, resumed.resent), (1, 1, 0));
-    }
-
-    #[tokio::test]
-    async fn what_was_not_sent_makes_traffic_wait_and_what_was_sent_makes_room() {
-        let world = world();
-        let shard = &world.shards[0];
-        attach(shard, 1);
-        shard.start_session(&world, MESSAGES);
-        shard.pull(&world, 1, usize::MAX);
-        shard.detach(1);
-        for _ in 0..4 {
-            assert_eq!(shard.ready_for_traffic().await, MESSAGES);
-            shard.push(MESSAGE);
-        }
-        // READY was sent, and could be sent again: what waits does not push it out.
-        let mut full = std::pin::pin!(shard.ready_for_traffic());
-        tokio::select! {
-            biased;
-            _ = &mut full => panic!("the ring is full"),
-            () = std::future::ready(()) => {}
-        }
-        attach(shard, 2);
-        shard.resume(&session_id(shard), 0).expect("nothing was let go");
-        shard.pull(&world, 2, usize::MAX);
-        full.await;
-        assert_eq!(tally(shard, "MESSAGE_CREATE").late, 4);
-    }
-
-    #[test]
-    fn a_session_s_end_loses_what_was_not_sent() {
-        let world = world();
-        let shard = &world.shards[0];
-        attach(shard, 1);
-        shard.start_session(&world, MESSAGES);
-        shard.pull(&world, 1, usize::MAX);
-        shard.push(MESSAGE);
-        shard.forget();
-        shard.push(MESSAGE);
-        assert_eq!(tally(shard, "MESSAGE_CREATE").lost, 2);
-        assert_eq!(shard.resume("unknown", 1), Err(NotResumed::Gone));
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! The ledger's contents, as handed out.
 
-use crate::faults::Fault;
+use crate::faults::{Fault, GuildChange};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,6 +26,8 @@ pub struct LedgerSnapshot {
     pub rest_calls: BTreeMap<String, u64>,
     /// Faults in the order they were injected, by schedule or by call.
     pub faults: Vec<FaultRecord>,
+    /// What happened to guilds, in that order.
+    pub guilds: Vec<GuildRecord>,
 }
 
 impl LedgerSnapshot {
@@ -179,6 +181,23 @@ pub struct InteractionRecord {
     pub answer_type: Option<u8>,
     /// Edits of the response and follow-up messages.
     pub followups: u32,
+}
+
+/// Something that happened to a guild. A client that was away when it did is told when it resumes, or by the next READY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuildRecord {
+    /// When, in Unix milliseconds.
+    pub at_ms: u64,
+    /// The shard that the guild is of.
+    pub shard: u32,
+    /// The guild.
+    pub guild_id: u64,
+    /// What.
+    pub change: GuildChange,
+    /// Its members.
+    pub members: u32,
+    /// When the bot joined it, in Unix milliseconds.
+    pub joined_at_ms: u64,
 }
 
 /// A fault that was injected.

@@ -1,7 +1,7 @@
 //! What goes wrong, and that the client comes through it as facts about twilight say.
 
 use crate::client::{Client, scenario, until_ledger};
-use shardlake_simulator::{Fault, Profile, ScheduledFault, Simulator, Traffic};
+use shardlake_simulator::{Fault, GuildChange, Profile, ScheduledFault, Simulator, Traffic};
 use std::sync::atomic::Ordering;
 use twilight_gateway::{Intents, ShardId, ShardState};
 
@@ -219,4 +219,30 @@ async fn a_second_client_of_one_shard_ends_the_first_one_s_connection() {
     drop(first);
     second.until("its session", |log| log.count("READY") >= 1).await;
     assert!(simulator.ledger().shards[&0].closes_sent[&4009] >= 1);
+}
+
+#[tokio::test]
+async fn guilds_come_and_go_and_the_next_session_knows() {
+    let (simulator, client) = ready().await;
+    let happens = |change, guilds| simulator.inject(0, Fault::Guilds { change, guilds });
+    happens(GuildChange::Unavailable, 9);
+    happens(GuildChange::Available, 1);
+    happens(GuildChange::Left, 1);
+    happens(GuildChange::Joined, 1);
+    happens(GuildChange::Joined, 1);
+    happens(GuildChange::Left, 1);
+    client.until("the last farewell", |log| log.count("GUILD_DELETE") == 3 + 1 + 1).await;
+    client.agrees_with(&simulator, 0).await;
+    assert_eq!(client.log().count("GUILD_CREATE"), 3 + 1 + 1);
+    let start = client.log().trace.len();
+
+    // One of three has left, and two are cut off.
+    simulator.inject(0, Fault::InvalidSession { resumable: false });
+    client.until("the guilds of the new session", |log| log.count("GUILD_DELETE") == 5 + 2).await;
+    client.agrees_with(&simulator, 0).await;
+    let story: Vec<String> = client.log().trace[start..].iter().map(|(name, _)| name.clone()).collect();
+    assert!(!story.iter().any(|name| name == "GUILD_CREATE"), "{story:?}");
+    let changes: Vec<GuildChange> = simulator.ledger().guilds.iter().map(|record| record.change).collect();
+    let (out, back) = (GuildChange::Unavailable, GuildChange::Available);
+    assert_eq!(changes, [out, out, out, back, GuildChange::Left, GuildChange::Joined, GuildChange::Left]);
 }
