@@ -16,10 +16,10 @@ const DAY_S: u64 = 86_400;
 /// A rollup's tables: how they end, how wide a bucket is, from which range on they answer, and for how long they are kept
 /// by default (`schema/migrations/`), all in seconds.
 ///
-/// The shortest range of each has so many buckets, 360, 48 and 45, that its edges, widened to whole ones, change it by a few
+/// The shortest range of each has so many buckets, 360, 48 and 30, that its edges, widened to whole ones, change it by a few
 /// percent at most. The longest has few enough that their states merge quickly (benches/README.md).
 const TABLES: [(&str, u64, u64, u64); 3] =
-    [("1m", 60, 6 * 3_600, 90 * DAY_S), ("1h", 3_600, 2 * DAY_S, 730 * DAY_S), ("1d", DAY_S, 45 * DAY_S, u64::MAX)];
+    [("1m", 60, 6 * 3_600, 90 * DAY_S), ("1h", 3_600, 2 * DAY_S, 730 * DAY_S), ("1d", DAY_S, 30 * DAY_S, u64::MAX)];
 
 /// Points `asked` to a rollup if one answers it better than the raw rows.
 pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
@@ -75,8 +75,8 @@ mod tests {
             ("from=-6h", "interactions_by_cluster_1m"),
             ("from=-47h", "interactions_by_cluster_1m"),
             ("from=-2d", "interactions_by_cluster_1h"),
-            ("from=-44d", "interactions_by_cluster_1h"),
-            ("from=-45d", "interactions_by_cluster_1d"),
+            ("from=-29d", "interactions_by_cluster_1h"),
+            ("from=-30d", "interactions_by_cluster_1d"),
             ("from=-365d", "interactions_by_cluster_1d"),
             ("from=-1d&cluster=0", "interactions_by_cluster_1m"),
             ("from=-1d&command=play", "interactions"),
@@ -101,11 +101,11 @@ mod tests {
     #[test]
     fn the_range_is_widened_to_whole_buckets() {
         let pairs =
-            [("from", "2026-08-01T10:30:01Z"), ("to", "2026-08-31T00:00:00Z")].map(|(a, b)| (a.into(), b.into()));
+            [("from", "2026-08-11T10:30:01Z"), ("to", "2026-08-31T00:00:00Z")].map(|(a, b)| (a.into(), b.into()));
         let catalogue = Catalogue::builtin();
         let asked = resolve(catalogue.get("interactions/by_cluster").unwrap(), &pairs, NOW).unwrap();
         let range = asked.range.unwrap();
-        assert_eq!(crate::moment::iso8601(range.from), "2026-08-01T10:00:00.000Z");
+        assert_eq!(crate::moment::iso8601(range.from), "2026-08-11T10:00:00.000Z");
         assert_eq!(crate::moment::iso8601(range.to), "2026-08-31T00:00:00.000Z");
         assert!(asked.values.contains(&("from".into(), Value::Time(range.from))));
     }
