@@ -32,7 +32,7 @@ use std::{sync::Arc, time::Duration};
 
 use clickhouse::{Client, Compression, error::Error as ClickhouseError};
 use shardlake_schema::{
-    BatchId, TimeMs,
+    BatchId, INSERT_SETTINGS, TimeMs,
     answer::{self, Verdict},
 };
 use tokio::time::{Instant, sleep};
@@ -73,20 +73,6 @@ const TOKENS_LAST: Duration = Duration::from_mins(30);
 /// only the moment at which it counts on tells a start that came this soon after an attempt.
 const LOOK_FOR: Duration = Duration::from_millis(1_200);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-
-/// Sent with every attempt, spelt out because the server's defaults changed in 26.2 and may again.
-const SETTINGS: &[(&str, &str)] = &[
-    ("async_insert", "0"),
-    ("insert_deduplicate", "1"),
-    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
-    // One batch is one block: it lands as a whole or not at all.
-    ("max_insert_block_size", "1048449"),
-    ("min_insert_block_size_rows", "1048449"),
-    ("min_insert_block_size_bytes", "268402944"),
-    // A column that we misspell must fail, not be filled with defaults.
-    ("input_format_arrow_allow_missing_columns", "0"),
-    ("input_format_null_as_default", "0"),
-];
 
 /// The client for one table's inserts.
 #[derive(Clone)]
@@ -269,7 +255,7 @@ impl Inserter {
             .with_timeouts(Some(CLIENT_LIMIT), Some(CLIENT_LIMIT))
             .with_setting("query_id", query_id)
             .with_setting("insert_deduplication_token", format!("{}{piece_name}", batch.token(*attempt)));
-        for (name, value) in SETTINGS {
+        for (name, value) in INSERT_SETTINGS {
             insert = insert.with_setting(*name, *value);
         }
         insert.send(piece.body.clone()).await?;

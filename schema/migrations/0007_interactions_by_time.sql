@@ -1,4 +1,4 @@
--- Interactions again, in little more than half the bytes.
+-- Interactions again, sorted by time, and without what follows from other columns.
 --
 -- Sorted by cluster and time, because nearly every question names a range of time: within a month the old order
 -- (cluster, type, command, time) had to read all of it. What follows from other columns is stored no more: creation is

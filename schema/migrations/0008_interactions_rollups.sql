@@ -3,7 +3,7 @@
 --
 -- All states are exact to merge: whatever the order, the same rows give the same answer, so a rollup and the raw rows agree
 -- to the last digit under the same functions. Sketches count values by their upper 16 bits as a float, so they are exact
--- below 256 ms and off by 1 % at most above; uniques are HyperLogLogs of 4,096 registers. benches/README.md says what lost.
+-- below 256 ms and off by 1 % at most above; uniques are HyperLogLogs of 4,096 registers.
 --
 -- States take much memory until they are written, so tables are filled in small blocks.
 --

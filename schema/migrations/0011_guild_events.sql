@@ -1,11 +1,9 @@
 -- A guild joined, left, became unavailable or available again; and once a day and session the count of each shard's
--- guilds and members, which the changes add up to. Kept for ever, raw: a bot in 2 million guilds writes about 12 million
--- rows a year (1,600 shards counted daily are 0.6 million of them), 15 bytes each, and a year's growth by day is
--- read from them in a quarter of a second. So there is no rollup.
+-- guilds and members, which the changes add up to. Kept for ever, raw: changes are rare, and counts are one row per shard and
+-- day, so a year is small enough to be read as it is, and there is no rollup.
 --
 -- Sorted by cluster and guild: one guild's history is a few granules in each year, one cluster's is its own, and the columns
--- that follow from the guild take next to nothing. Sorted by (guild_id, time) a row took 23 bytes where it takes 18 so
--- with the same encodings, and by (cluster, time) a guild's history was a scan.
+-- that follow from the guild take next to nothing. By (cluster, time) a guild's history would be a scan.
 --
 -- A guild's stay is (guild_id, joined_at): two processes that run one shard at the same time, as during a rolling deploy,
 -- may both tell of a join or a farewell, and that pair says that it is one. What happened while no process ran shows in

@@ -26,4 +26,4 @@ pub mod users;
 pub mod answer;
 
 pub use cell::{Cell, Labels, Name, Repeating, TimeMs};
-pub use table::{BatchId, Row, Table};
+pub use table::{BatchId, INSERT_SETTINGS, Row, Table};

@@ -95,6 +95,20 @@ impl fmt::Display for Table {
     }
 }
 
+/// Settings of every insert of a batch, the same on each attempt; spelt out because the server's defaults changed in 26.2 and may again.
+pub const INSERT_SETTINGS: &[(&str, &str)] = &[
+    ("async_insert", "0"),
+    ("insert_deduplicate", "1"),
+    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
+    // One batch is one block: it lands as a whole or not at all.
+    ("max_insert_block_size", "1048449"),
+    ("min_insert_block_size_rows", "1048449"),
+    ("min_insert_block_size_bytes", "268402944"),
+    // A column that we misspell must fail, not be filled with defaults.
+    ("input_format_arrow_allow_missing_columns", "0"),
+    ("input_format_null_as_default", "0"),
+];
+
 /// Which insert carried a row: the first three columns of every raw table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchId {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod server;
+
 use std::{
     fs::File,
     path::Path,
@@ -9,7 +11,7 @@ use std::{
 };
 
 use clickhouse::Client;
-use shardlake_embedded::{Clickhouse, Options, User};
+use server::server;
 use shardlake_schema::migrate::{self, Applied, MIGRATIONS, MigrateError, Migration, apply_these};
 use tokio::{
     task::JoinSet,
@@ -31,18 +33,6 @@ AS SELECT number AS x FROM numbers(4) WHERE NOT ignore(sleepEachRow(1)) SETTINGS
 CREATE OR REPLACE TABLE c ENGINE = MergeTree ORDER BY x AS SELECT x FROM b;
 ",
 };
-
-async fn server() -> (Clickhouse, Client, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
-    let admin = clickhouse.credentials(User::Admin);
-    let client = Client::default()
-        .with_url(clickhouse.url())
-        .with_database(DATABASE)
-        .with_user(admin.user)
-        .with_password(admin.password);
-    (clickhouse, client, directory)
-}
 
 /// Statements of migrations that the server carried out, and how often.
 async fn carried_out(client: &Client) -> Vec<(String, u64)> {

@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod server;
+
 use clickhouse::Client;
-use shardlake_embedded::{Clickhouse, Options, User};
+use server::server;
+use shardlake_embedded::Clickhouse;
 use shardlake_schema::migrate::{MigrateError, Migration, apply_these};
 
 const DATABASE: &str = "shardlake";
@@ -33,18 +36,6 @@ DROP TABLE IF EXISTS old_a;
 };
 
 const ELSEWHERE: &str = "CREATE TABLE elsewhere (x UInt8) ENGINE = Null";
-
-async fn server() -> (Clickhouse, Client, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
-    let admin = clickhouse.credentials(User::Admin);
-    let client = Client::default()
-        .with_url(clickhouse.url())
-        .with_database(DATABASE)
-        .with_user(admin.user)
-        .with_password(admin.password);
-    (clickhouse, client, directory)
-}
 
 async fn execute(client: &Client, sql: &str) {
     client.query_raw(sql).execute().await.unwrap();

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod server;
+
 use clickhouse::Client;
-use shardlake_embedded::{Clickhouse, Options, User};
+use server::server;
 use shardlake_schema::{
     migrate::{self, MIGRATIONS, Migration, apply_these},
     plan::{PlanError, plan, plan_these},
@@ -11,14 +13,6 @@ use shardlake_schema::{
 };
 
 const DATABASE: &str = "shardlake";
-
-async fn server() -> (Clickhouse, Client, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
-    let admin = clickhouse.credentials(User::Admin);
-    let client = Client::default().with_url(clickhouse.url()).with_user(admin.user).with_password(admin.password);
-    (clickhouse, client.with_database(DATABASE), directory)
-}
 
 fn wanted(text: &str) -> Vec<Retention> {
     text.split(',').map(|one| one.parse().unwrap()).collect()

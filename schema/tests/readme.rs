@@ -3,10 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod server;
+
 use std::{env, fmt::Write as _, fs, path::Path};
 
-use clickhouse::Client;
-use shardlake_embedded::{Clickhouse, Options, User};
+use server::server;
 use shardlake_schema::{Table, migrate};
 
 const INTRODUCTION: &str = "\
@@ -57,11 +58,7 @@ struct Column {
 
 #[tokio::test]
 async fn the_readme_says_what_describe_says() {
-    let directory = tempfile::tempdir().unwrap();
-    let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
-    let admin = clickhouse.credentials(User::Admin);
-    let client = Client::default().with_url(clickhouse.url()).with_database("shardlake");
-    let client = client.with_user(admin.user).with_password(admin.password);
+    let (clickhouse, client, _directory) = server().await;
     migrate::apply(&client, "shardlake").await.unwrap();
 
     let tables = "SELECT name, engine, partition_key, sorting_key, engine_full, comment FROM system.tables \

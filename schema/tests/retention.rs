@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod server;
+
 use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use clickhouse::Client;
-use shardlake_embedded::{Clickhouse, Options, User};
+use server::server;
+use shardlake_embedded::Clickhouse;
 use shardlake_schema::{
     migrate,
     retention::{self, Change, Retention, RetentionError},
@@ -16,15 +19,8 @@ const DATABASE: &str = "shardlake";
 /// What a condition may take to come true before it counts as a hang.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-async fn server() -> (Clickhouse, Client, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
-    let admin = clickhouse.credentials(User::Admin);
-    let client = Client::default()
-        .with_url(clickhouse.url())
-        .with_database(DATABASE)
-        .with_user(admin.user)
-        .with_password(admin.password);
+async fn migrated() -> (Clickhouse, Client, tempfile::TempDir) {
+    let (clickhouse, client, directory) = server().await;
     migrate::apply(&client, DATABASE).await.unwrap();
     (clickhouse, client, directory)
 }
@@ -78,7 +74,7 @@ async fn files(client: &Client, server: &Path) -> BTreeMap<String, u64> {
 
 #[tokio::test]
 async fn a_shorter_time_drops_whole_partitions_and_rewrites_nothing() {
-    let (clickhouse, client, directory) = server().await;
+    let (clickhouse, client, directory) = migrated().await;
     fill(&client, &[1, 10, 20]).await;
     let before = files(&client, directory.path()).await;
     assert_eq!(before.len(), 3);
@@ -103,7 +99,7 @@ async fn a_shorter_time_drops_whole_partitions_and_rewrites_nothing() {
 
 #[tokio::test]
 async fn a_longer_time_saves_what_was_about_to_go() {
-    let (clickhouse, client, _directory) = server().await;
+    let (clickhouse, client, _directory) = migrated().await;
     execute(&client, "SYSTEM STOP TTL MERGES samples").await;
     // Written when 30 days were the limit, and past it: only the stopped merges kept it.
     fill(&client, &[1, 40]).await;
@@ -128,7 +124,7 @@ async fn a_longer_time_saves_what_was_about_to_go() {
 
 #[tokio::test]
 async fn what_has_partitions_of_time_drops_them_whole() {
-    let (clickhouse, client, _directory) = server().await;
+    let (clickhouse, client, _directory) = migrated().await;
     let sql = "SELECT name FROM system.tables WHERE database = currentDatabase() AND partition_key != '' \
                AND engine_full NOT LIKE '%ttl_only_drop_parts = 1%'";
     assert_eq!(client.query_raw(sql).fetch_all::<String>().await.unwrap(), [""; 0]);
@@ -137,7 +133,7 @@ async fn what_has_partitions_of_time_drops_them_whole() {
 
 #[tokio::test]
 async fn what_cannot_be_meant_is_refused_before_anything_changes() {
-    let (clickhouse, client, _directory) = server().await;
+    let (clickhouse, client, _directory) = migrated().await;
     let ttl = "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'samples'";
     let before: String = client.query_raw(ttl).fetch_one().await.unwrap();
     for unknown in ["samples=1d,nonsense=1d", "samples=1d,migrations=1d", "samples=1d,interactions_batches=1d"] {
@@ -154,7 +150,7 @@ async fn what_cannot_be_meant_is_refused_before_anything_changes() {
 
 #[tokio::test]
 async fn what_may_surprise_is_said() {
-    let (clickhouse, client, _directory) = server().await;
+    let (clickhouse, client, _directory) = migrated().await;
     for rollup in ["events_by_shard_1m", "events_by_shard_1d"] {
         let table = format!(
             "CREATE TABLE {rollup} (time DateTime('UTC'), n UInt64) ENGINE = SummingMergeTree \

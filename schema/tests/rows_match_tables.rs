@@ -3,21 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use clickhouse::Client;
-use shardlake_embedded::{Clickhouse, Options, User};
-use shardlake_schema::{Table, migrate, rows};
+mod server;
 
-async fn server() -> (Clickhouse, Client, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
-    let admin = clickhouse.credentials(User::Admin);
-    let client = Client::default()
-        .with_url(clickhouse.url())
-        .with_database("shardlake")
-        .with_user(admin.user)
-        .with_password(admin.password);
-    (clickhouse, client, directory)
-}
+use server::server;
+use shardlake_schema::{Table, migrate, rows};
 
 #[tokio::test]
 async fn every_field_is_a_column_of_the_same_type_and_place() {

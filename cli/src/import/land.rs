@@ -12,7 +12,7 @@ use arrow::ipc::writer::StreamWriter;
 use clickhouse::{Client, Row, error::Error as ClickhouseError};
 use serde::Deserialize;
 use shardlake_schema::{
-    BatchId, Row as _, Table,
+    BatchId, INSERT_SETTINGS, Row as _, Table,
     answer::{self, Verdict},
     rows::Interaction,
 };
@@ -35,18 +35,6 @@ const TOKENS: u32 = 5;
 const TOKENS_LAST_S: i64 = 1_800;
 
 const CANNOT_LOOK: &str = "the table batches cannot be read";
-
-/// As a cluster sends its batches.
-const SETTINGS: &[(&str, &str)] = &[
-    ("async_insert", "0"),
-    ("insert_deduplicate", "1"),
-    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
-    ("max_insert_block_size", "1048449"),
-    ("min_insert_block_size_rows", "1048449"),
-    ("min_insert_block_size_bytes", "268402944"),
-    ("input_format_arrow_allow_missing_columns", "0"),
-    ("input_format_null_as_default", "0"),
-];
 
 /// What became of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,7 +175,7 @@ impl Lander {
                 "insert_deduplication_token",
                 format!("{}/{}/{table}/{}/{token}", id.cluster, id.boot, id.batch),
             );
-        for (name, value) in SETTINGS {
+        for (name, value) in INSERT_SETTINGS {
             insert = insert.with_setting(*name, *value);
         }
         let mut insert = insert.buffered();
