@@ -63,7 +63,7 @@ impl<'a> View<'a> {
             assert!(!missed, "{}: write every {placeholder} just like this", question.id());
             sql = sql.replace(&placeholder, &self.bind(parameter));
         }
-        sql = sql.replace("{edges:Array(Int64)}", &self.edges());
+        sql = sql.replace("{edges:Array(Int64)}", &self.edges()).replace("{offset:UInt64}", "0");
         let head = format!("-- {}, generated: edit it there", file(&question.id()));
         match self.selected {
             None => format!("{head}\n{sql}"),
@@ -93,7 +93,7 @@ impl<'a> View<'a> {
                 assert_eq!(default(), "[]", "{}: {}", self.question.id(), parameter.name);
                 format!("CAST([], '{}')", parameter.kind.sql_type())
             }
-            (_, Kind::One(_) | Kind::Zone) => {
+            (_, Kind::One(_) | Kind::Zone | Kind::Word) => {
                 let text = default().replace('\\', "\\\\").replace('\'', "\\'");
                 format!("CAST('{text}', '{}')", parameter.kind.sql_type())
             }

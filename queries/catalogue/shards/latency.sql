@@ -4,6 +4,7 @@
 -- panel: timeseries
 -- table: samples
 -- min_step: 30s
+-- limit_by: cluster, shard
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: step    UInt32               = auto Width of a bucket
@@ -37,7 +38,7 @@ FROM
     FROM latencies
     WHERE (cluster, shard) IN
     (
-        SELECT cluster, shard FROM latencies GROUP BY cluster, shard ORDER BY max(sample_ms) DESC, cluster, shard LIMIT {limit:UInt32}
+        SELECT cluster, shard FROM latencies GROUP BY cluster, shard ORDER BY max(sample_ms) DESC, cluster, shard LIMIT {limit:UInt32} OFFSET {offset:UInt64}
     )
     GROUP BY cluster, shard, edge
     ORDER BY cluster, shard, bucket WITH FILL FROM 1 TO length(edges)
