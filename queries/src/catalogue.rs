@@ -60,6 +60,7 @@
 //! `roundDown` by 2,000 edges takes as long as `toStartOfInterval` (10 M rows: 0.21 s and 0.24 s).
 
 mod header;
+mod implied;
 mod placeholder;
 mod rollup;
 
