@@ -69,9 +69,9 @@ pub(super) fn parse(noun: &str, name: &str, text: &str) -> Result<Question, Faul
     check_range(&entries, &question)?;
     check_limit(&entries, &question)?;
     let scan = scan(text);
-    check_statement(&entries, &question, &scan)?;
     let added = standard(&question, &scan);
     question.parameters.extend(added);
+    check_statement(&entries, &question, &scan)?;
     let declared = at_most_one(&entries, "rollup")?.map(|entry| (entry.line, entry.value.as_str()));
     question.rollup = rollup::parse(&question, declared, from_rollup, text.lines().count() + 1)?;
     Ok(question)
@@ -343,7 +343,7 @@ SELECT {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}, {step:UInt32}, {s
         assert_eq!(question.parameter("compare").unwrap().kind, Kind::Word, "and one before it");
         assert_eq!(question.parameter("cursor"), None, "it has no limit");
         assert_eq!(question.sql, GOOD, "ClickHouse gets the file unchanged");
-        parse("interactions", "volume", &GOOD.replace("{step:UInt32}", "{edges:Array(Int64)}")).unwrap();
+        parse("interactions", "volume", &GOOD.replace("{step:UInt32}", "{edges:Array(Int64)}, {tz:String}")).unwrap();
     }
 
     /// Each change of the good file, the line that is blamed, and a word of the reason.
