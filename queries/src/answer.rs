@@ -1,9 +1,10 @@
 //! The answer: ClickHouse's document, reshaped so that its form never depends on a profile's output settings.
 //!
-//! Rows become objects. Times in UTC become ISO 8601. A 64-bit integer is a string where it names something (its column's
+//! Rows become objects. Times in UTC become ISO 8601 in the time zone that was asked for. A 64-bit integer is a string where it names something (its column's
 //! unit is `id`, or the header does not declare it), because JavaScript would round it; where it measures something it is a
 //! number. `nan` and infinities are null.
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 use shardlake_schema::TimeMs;
@@ -14,7 +15,7 @@ use crate::{
     error::AskError,
     limits::MAX_ROWS,
     moment,
-    resolution::{Range, Resolved},
+    resolution::{Page, Range, Resolved, Step},
 };
 
 /// The part of `JSONCompact` that we use.
@@ -44,6 +45,14 @@ struct Statistics {
 struct Answer<'a> {
     question: &'a str,
     columns: &'a [ColumnType],
+    #[serde(flatten)]
+    asked: Section<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<Section<'a>>,
+}
+
+#[derive(Serialize)]
+struct Section<'a> {
     rows: Vec<RowOut<'a>>,
     meta: Meta<'a>,
 }
@@ -52,15 +61,30 @@ struct Answer<'a> {
 struct Meta<'a> {
     from: Option<String>,
     to: Option<String>,
+    step: Option<String>,
     step_s: Option<u32>,
-    time_zone: &'static str,
+    time_zone: &'a str,
     table: &'a str,
+    limited: bool,
+    next_cursor: Option<String>,
     #[serde(flatten)]
     completeness: &'a Completeness,
     rows_read: u64,
     bytes_read: u64,
     elapsed_ms: f64,
     query_id: &'a str,
+}
+
+/// What ClickHouse said to a question about one range.
+pub(crate) struct Replied<'a> {
+    /// What was asked.
+    pub(crate) asked: &'a Resolved,
+    /// Its document.
+    pub(crate) document: Vec<u8>,
+    /// What is known of the data behind it.
+    pub(crate) completeness: Completeness,
+    /// The query's id.
+    pub(crate) query_id: String,
 }
 
 /// A finished reply.
@@ -71,14 +95,32 @@ pub(crate) struct Reply {
     pub(crate) rows_read: u64,
 }
 
-/// Writes the reply to what was asked from ClickHouse's `document`.
+/// Writes the reply to `question`, from what ClickHouse said about the range, and about the one before if it was asked.
 pub(crate) fn write(
     question: &Question,
-    asked: &Resolved,
-    document: &[u8],
-    completeness: &Completeness,
-    query_id: &str,
+    replied: &Replied<'_>,
+    previous: Option<&Replied<'_>>,
 ) -> Result<Reply, AskError> {
+    let mut document = parse(&replied.document)?;
+    let mut before = previous.map(|previous| parse(&previous.document)).transpose()?;
+    let limited = cut(question, replied.asked, &mut document);
+    let limited_before =
+        previous.zip(before.as_mut()).is_some_and(|(previous, before)| cut(question, previous.asked, before));
+    let shapes: Vec<Shape> = document.meta.iter().map(|column| Shape::of(question, column)).collect();
+    let rows_read = document.statistics.rows_read + before.as_ref().map_or(0, |before| before.statistics.rows_read);
+    let answer = Answer {
+        question: &question.id(),
+        columns: &document.meta,
+        asked: section(question, replied, &document, &shapes, limited),
+        previous: previous
+            .zip(before.as_ref())
+            .map(|(previous, before)| section(question, previous, before, &shapes, limited_before)),
+    };
+    let body = serde_json::to_vec(&answer).map_err(|error| AskError::Failed { message: error.to_string() })?;
+    Ok(Reply { body, rows_read })
+}
+
+fn parse(document: &[u8]) -> Result<Document<'_>, AskError> {
     let document: Document<'_> = serde_json::from_slice(document).map_err(|error| {
         let message =
             format!("ClickHouse did not answer in JSONCompact ({error}); is there a FORMAT in the question's SQL?");
@@ -87,27 +129,44 @@ pub(crate) fn write(
     if document.data.len() as u64 > MAX_ROWS {
         return Err(AskError::TooLarge);
     }
-    let shapes: Vec<Shape> = document.meta.iter().map(|column| Shape::of(question, column)).collect();
-    let at = |pick: fn(&Range) -> TimeMs| asked.range.as_ref().map(|range| moment::iso8601(pick(range)));
-    let answer = Answer {
-        question: &question.id(),
-        columns: &document.meta,
-        rows: document.data.iter().map(|cells| RowOut { columns: &document.meta, shapes: &shapes, cells }).collect(),
+    Ok(document)
+}
+
+/// Cuts the document to the page that was asked for. Whether there may be more.
+fn cut(question: &Question, asked: &Resolved, document: &mut Document<'_>) -> bool {
+    let names: Vec<&str> = document.meta.iter().map(|column| column.name.as_str()).collect();
+    asked.page.as_ref().is_some_and(|page| page.cut(question, &names, &mut document.data))
+}
+
+fn section<'a>(
+    question: &'a Question,
+    replied: &'a Replied<'_>,
+    document: &'a Document<'_>,
+    shapes: &'a [Shape],
+    limited: bool,
+) -> Section<'a> {
+    let asked = replied.asked;
+    let at = |pick: fn(&Range) -> TimeMs| asked.range.as_ref().map(|range| moment::iso8601(pick(range), &asked.zone));
+    let step = asked.buckets.as_ref().map(|buckets| buckets.step);
+    let row = |cells| RowOut { columns: &document.meta, shapes, cells, zone: &asked.zone };
+    Section {
+        rows: document.data.iter().map(|cells| row(cells)).collect(),
         meta: Meta {
             from: at(|range| range.from),
             to: at(|range| range.to),
-            step_s: asked.step_s,
-            time_zone: "UTC",
+            step: step.map(|step| step.to_string()),
+            step_s: step.map(Step::nominal_s),
+            time_zone: moment::zone_name(&asked.zone),
             table: asked.rollup.as_deref().unwrap_or(&question.table),
-            completeness,
+            limited,
+            next_cursor: asked.page.as_ref().filter(|_| limited).and_then(Page::next),
+            completeness: &replied.completeness,
             rows_read: document.statistics.rows_read,
             bytes_read: document.statistics.bytes_read,
             elapsed_ms: (document.statistics.elapsed * 1e6).round() / 1e3,
-            query_id,
+            query_id: &replied.query_id,
         },
-    };
-    let body = serde_json::to_vec(&answer).map_err(|error| AskError::Failed { message: error.to_string() })?;
-    Ok(Reply { body, rows_read: document.statistics.rows_read })
+    }
 }
 
 /// How a column's cells are rewritten.
@@ -147,13 +206,14 @@ struct RowOut<'a> {
     columns: &'a [ColumnType],
     shapes: &'a [Shape],
     cells: &'a [&'a RawValue],
+    zone: &'a TimeZone,
 }
 
 impl Serialize for RowOut<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut row = serializer.serialize_map(Some(self.columns.len()))?;
         for ((column, shape), cell) in self.columns.iter().zip(self.shapes).zip(self.cells) {
-            row.serialize_entry(&column.name, &Cell { shape: *shape, json: cell })?;
+            row.serialize_entry(&column.name, &Cell { shape: *shape, json: cell, zone: self.zone })?;
         }
         row.end()
     }
@@ -162,6 +222,7 @@ impl Serialize for RowOut<'_> {
 struct Cell<'a> {
     shape: Shape,
     json: &'a RawValue,
+    zone: &'a TimeZone,
 }
 
 impl Serialize for Cell<'_> {
@@ -169,9 +230,10 @@ impl Serialize for Cell<'_> {
         let json = self.json.get();
         let unquoted = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
         match (self.shape, unquoted) {
-            (Shape::Utc, Some(time)) if !time.contains('T') => {
-                serializer.serialize_str(&format!("{}Z", time.replace(' ', "T")))
-            }
+            (Shape::Utc, Some(time)) => match moment::iso8601_of(time, self.zone) {
+                Some(written) => serializer.serialize_str(&written),
+                None => self.json.serialize(serializer),
+            },
             (Shape::Text, None) if json != "null" => serializer.serialize_str(json),
             (Shape::Number, Some(digits)) => match digits.parse::<i128>() {
                 Ok(number) => serializer.serialize_i128(number),
@@ -189,13 +251,22 @@ mod tests {
 
     fn cell(shape: Shape, json: &str) -> String {
         let json = RawValue::from_string(json.to_owned()).unwrap();
-        serde_json::to_string(&Cell { shape, json: &json }).unwrap()
+        serde_json::to_string(&Cell { shape, json: &json, zone: &TimeZone::UTC }).unwrap()
     }
 
     #[test]
     fn the_form_does_not_depend_on_output_settings() {
         for written in [r#""2026-10-01 12:00:00.005""#, r#""2026-10-01T12:00:00.005Z""#] {
             assert_eq!(cell(Shape::Utc, written), r#""2026-10-01T12:00:00.005Z""#);
+        }
+        let zone = moment::zone("Asia/Kolkata").unwrap();
+        for (written, local) in [
+            (r#""2026-10-01 12:00:00.005""#, r#""2026-10-01T17:30:00.005+05:30""#),
+            (r#""2026-10-01T12:00:00Z""#, r#""2026-10-01T17:30:00+05:30""#),
+            (r#""?""#, r#""?""#),
+        ] {
+            let json = RawValue::from_string(written.to_owned()).unwrap();
+            assert_eq!(serde_json::to_string(&Cell { shape: Shape::Utc, json: &json, zone: &zone }).unwrap(), local);
         }
         for written in ["18446744073709551615", r#""18446744073709551615""#] {
             assert_eq!(cell(Shape::Text, written), r#""18446744073709551615""#);

@@ -11,14 +11,57 @@
 //! | `table` | 1 | the table it reads; how fresh and complete an answer is, is judged by it |
 //! | `rollup` | 0 or 1 | the rollups that answer, too, and the filters they lack: see `catalogue/rollup.rs` |
 //! | `min_step` | 0 or 1 | the finest `step` that makes sense, such as `10s`; a `step` is a multiple of it; default `1s` |
+//! | `limit_by` | 0 or 1 | the columns whose combinations the parameter `limit` counts, such as `cluster, shard`; default: rows |
 //! | `param` | any | `name Type [= default] meaning`; without a default it is required |
 //! | `column` | any | `name unit meaning`, in the order of the answer: see [`Unit`] |
 //!
-//! `param: from` and `to` (both `DateTime64(3, 'UTC')`) and `step` (`UInt32`, seconds) are the range and the width of its
-//! buckets. The text below the header is one statement. Every `{name:Type}` in it is declared, with the same type, and
-//! every declared parameter is used; the parser insists.
+//! `param: from` and `to` (both `DateTime64(3, 'UTC')`) and `step` (`UInt32`) are the range and the width of its buckets.
+//! The text below the header is one statement. Every `{name:Type}` in it is declared, with the same type, and every declared
+//! parameter is used; the parser insists.
+//!
+//! # Limits
+//! A limit is announced: `meta.limited` says that it was reached. The statement of a question with `limit` ends with
+//! `LIMIT {limit:UInt32} OFFSET {offset:UInt64}`, or has it where it chooses the series to draw. With an `{offset:UInt64}` the
+//! question has the parameter `cursor`, and its answers `meta.next_cursor`. The service asks for one row more than `limit`
+//! and does not answer it, so the surplus row must come last; where `limit` counts something else, `limit_by` names it.
+//! Order by enough columns to make the order certain, or pages repeat rows and leave out others.
+//!
+//! # Comparisons
+//! Every question with a range has the parameter `compare`: with `previous` its statement is asked a second time, for the
+//! range before. There is nothing to declare.
+//!
+//! # Time zones and buckets
+//! A question with a range also has the parameter `tz`, without declaring it: the zone in which words without an offset are
+//! read, buckets are cut, and the answer's times are written. Its SQL sees `{tz:String}` if it wants to, and UTC otherwise.
+//!
+//! Days are not 86,400 seconds long, so the service cuts the buckets (`resolution/buckets.rs`). The statement of a question
+//! with `step` gets `{edges:Array(Int64)}`: where each bucket begins, ms since 1970, and then where the last one ends. The
+//! first edge is at or before `from`, the last at or after `to`; of the outer buckets an answer holds what lies in the range.
+//!
+//! ```sql
+//! WITH {edges:Array(Int64)} AS edges
+//! SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, cluster, things / width_s AS things_per_s,
+//!     (edges[bucket + 1] - edges[bucket]) / 1000 AS width_s
+//! FROM
+//! (
+//!     SELECT
+//!         roundDown(toUnixTimestamp64Milli(time), edges) AS edge, -- of a DateTime: 1000 * toInt64(time)
+//!         transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
+//!         cluster,
+//!         count() AS things
+//!     FROM …
+//!     GROUP BY cluster, edge
+//!     ORDER BY cluster, bucket WITH FILL FROM 1 TO length(edges)
+//! )
+//! WHERE cluster != '' -- with no row at all, the fill makes a series without a name
+//! ORDER BY time, cluster
+//! ```
+//!
+//! `roundDown` by 2,000 edges takes as long as `toStartOfInterval` (10 M rows: 0.21 s and 0.24 s). `transform` looks an edge up
+//! in a table; `indexOf` would search all of them for each row (2,000 buckets of four clusters: 15 and 60 ms in all).
 
 mod header;
+mod implied;
 mod placeholder;
 mod rollup;
 
@@ -54,7 +97,10 @@ pub struct Question {
     pub table: String,
     /// The finest step that makes sense, seconds; every step is a multiple of it.
     pub min_step_s: u32,
-    /// Its parameters, as the header lists them.
+    /// The columns whose combinations `limit` counts; empty: it counts rows.
+    #[serde(skip)]
+    pub(crate) limit_by: Vec<String>,
+    /// Its parameters: those that the header lists, and then those that every such question has.
     pub parameters: Vec<Parameter>,
     /// The columns of the answer, in order.
     pub columns: Vec<Column>,

@@ -5,7 +5,7 @@
 -- table: shard_events
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step    UInt32               = auto Width of a bucket, seconds
+-- param: step    UInt32               = auto Width of a bucket
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
 -- param: shard   Array(UInt16)        = []   Only these shards; empty: all
 -- param: cause   Array(String)        = []   Only these causes; empty: all
@@ -15,11 +15,11 @@
 --   protocol or silent
 -- column: disconnects count Connections lost
 -- column: shards      count Different shards among them: one that flaps, or many that went at once
-SELECT bucket AS time, cluster, cause, disconnects, shards
+SELECT fromUnixTimestamp64Milli(edge, 'UTC') AS time, cluster, cause, disconnects, shards
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        roundDown(toUnixTimestamp64Milli(time), {edges:Array(Int64)}) AS edge,
         cluster,
         cause,
         count() AS disconnects,
@@ -30,6 +30,6 @@ FROM
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
         AND (empty({shard:Array(UInt16)}) OR shard IN {shard:Array(UInt16)})
         AND (empty({cause:Array(String)}) OR cause IN {cause:Array(String)})
-    GROUP BY bucket, cluster, cause
+    GROUP BY edge, cluster, cause
 )
 ORDER BY time, toUInt64OrZero(cluster), cluster, cause

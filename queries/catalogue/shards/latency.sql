@@ -4,9 +4,10 @@
 -- panel: timeseries
 -- table: samples
 -- min_step: 30s
+-- limit_by: cluster, shard
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step    UInt32               = auto Width of a bucket, seconds
+-- param: step    UInt32               = auto Width of a bucket
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
 -- param: shard   Array(UInt16)        = []   Only these shards; empty: all
 -- param: limit   UInt32               = 50   At most so many shards, the slowest first
@@ -15,7 +16,7 @@
 -- column: shard          id   Shard
 -- column: latency_ms     ms   Mean of the samples
 -- column: latency_max_ms ms   Highest sample
-WITH latencies AS
+WITH {edges:Array(Int64)} AS edges, latencies AS
 (
     SELECT cluster, labels['shard'] AS shard, time AS sampled_at, value * 1000 AS sample_ms
     FROM samples
@@ -24,11 +25,12 @@ WITH latencies AS
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
         AND (empty({shard:Array(UInt16)}) OR toUInt16OrNull(labels['shard']) IN {shard:Array(UInt16)})
 )
-SELECT bucket AS time, cluster, shard, latency_ms, latency_max_ms
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, cluster, shard, latency_ms, latency_max_ms
 FROM
 (
     SELECT
-        toStartOfInterval(sampled_at, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        roundDown(toUnixTimestamp64Milli(sampled_at), edges) AS edge,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         cluster,
         shard,
         toNullable(avg(sample_ms)) AS latency_ms,
@@ -36,13 +38,10 @@ FROM
     FROM latencies
     WHERE (cluster, shard) IN
     (
-        SELECT cluster, shard FROM latencies GROUP BY cluster, shard ORDER BY max(sample_ms) DESC, cluster, shard LIMIT {limit:UInt32}
+        SELECT cluster, shard FROM latencies GROUP BY cluster, shard ORDER BY max(sample_ms) DESC, cluster, shard LIMIT {limit:UInt32} OFFSET {offset:UInt64}
     )
-    GROUP BY cluster, shard, bucket
-    ORDER BY cluster, shard, bucket WITH FILL
-        FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
-        TO {to:DateTime64(3, 'UTC')}
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY cluster, shard, edge
+    ORDER BY cluster, shard, bucket WITH FILL FROM 1 TO length(edges)
 )
 WHERE cluster != '' -- with no row at all, the fill makes a series without a name
 ORDER BY time, toUInt64OrZero(cluster), cluster, toUInt16OrZero(shard)

@@ -2,12 +2,13 @@
 
 use super::{
     Column, Panel, Question, Unit,
+    implied::{is_ignored, kind_in_sql, standard},
     placeholder::{Scan, is_name, scan},
     rollup,
 };
 use crate::{
     parameter::{Kind, Parameter},
-    resolution::{FROM, STEP, TO, parse_step},
+    resolution::{EDGES, FROM, LIMIT, OFFSET, STEP, Step, TO},
 };
 
 /// What is wrong with a file.
@@ -30,7 +31,7 @@ struct Entry<'a> {
     value: String,
 }
 
-const KEYS: &str = "title, description, panel, table, rollup, min_step, param and column";
+const KEYS: &str = "title, description, panel, table, rollup, min_step, limit_by, param and column";
 
 /// Reads a question from the text of its file.
 pub(super) fn parse(noun: &str, name: &str, text: &str) -> Result<Question, Fault> {
@@ -58,6 +59,7 @@ pub(super) fn parse(noun: &str, name: &str, text: &str) -> Result<Question, Faul
         panel: word(single(&entries, "panel")?, Panel::ALL, Panel::as_str)?,
         table: table.value.clone(),
         min_step_s: min_step(&entries)?,
+        limit_by: limit_by(&entries)?,
         parameters: all(&entries, "param").map(parameter).collect::<Result<_, _>>()?,
         columns: all(&entries, "column").map(column).collect::<Result<_, _>>()?,
         sql: text.to_owned(),
@@ -65,7 +67,11 @@ pub(super) fn parse(noun: &str, name: &str, text: &str) -> Result<Question, Faul
     };
     check_names(&entries, &question)?;
     check_range(&entries, &question)?;
-    check_statement(&entries, &question, &scan(text))?;
+    check_limit(&entries, &question)?;
+    let scan = scan(text);
+    let added = standard(&question, &scan);
+    question.parameters.extend(added);
+    check_statement(&entries, &question, &scan)?;
     let declared = at_most_one(&entries, "rollup")?.map(|entry| (entry.line, entry.value.as_str()));
     question.rollup = rollup::parse(&question, declared, from_rollup, text.lines().count() + 1)?;
     Ok(question)
@@ -135,11 +141,18 @@ fn one_of<T: Copy>(all: &[T], as_str: fn(T) -> &'static str) -> String {
 fn min_step(entries: &[Entry<'_>]) -> Result<u32, Fault> {
     match at_most_one(entries, "min_step")? {
         None => Ok(1),
-        Some(entry) => parse_step(&entry.value).map_or_else(
-            || fault(entry.line, format!("`{}` is no width of a bucket: expected such as 10s, 5m or 1h", entry.value)),
-            Ok,
-        ),
+        Some(entry) => match Step::parse(&entry.value) {
+            Some(Step::Seconds(seconds)) => Ok(seconds),
+            _ => {
+                fault(entry.line, format!("`{}` is no width of a bucket: expected such as 10s, 5m or 1h", entry.value))
+            }
+        },
     }
+}
+
+fn limit_by(entries: &[Entry<'_>]) -> Result<Vec<String>, Fault> {
+    let entry = at_most_one(entries, "limit_by")?;
+    Ok(entry.map(|entry| entry.value.split(',').map(|name| name.trim().to_owned()).collect()).unwrap_or_default())
 }
 
 /// `name Type [= default] meaning`
@@ -229,6 +242,14 @@ fn check_range(entries: &[Entry<'_>], question: &Question) -> Result<(), Fault> 
     let has = |name| question.parameter(name).is_some();
     let line_of =
         |name| all(entries, "param").find(|entry| first_word(&entry.value).0 == name).map_or(1, |entry| entry.line);
+    for (implied, of) in [(EDGES, STEP), (OFFSET, LIMIT)] {
+        if has(implied) {
+            return fault(
+                line_of(implied),
+                format!("`{implied}` is what the service makes of `{of}`: it is not declared"),
+            );
+        }
+    }
     if has(FROM) != has(TO) {
         let only = if has(FROM) { FROM } else { TO };
         return fault(line_of(only), "`from` and `to` come together: a range has two ends");
@@ -242,6 +263,25 @@ fn check_range(entries: &[Entry<'_>], question: &Question) -> Result<(), Fault> 
     }
 }
 
+fn check_limit(entries: &[Entry<'_>], question: &Question) -> Result<(), Fault> {
+    let has_limit = question.parameter(LIMIT).is_some();
+    match at_most_one(entries, "limit_by")? {
+        Some(entry) if !has_limit => fault(entry.line, "`limit_by` has no meaning without the parameter `limit`"),
+        Some(entry) => {
+            let is_column = |name: &&String| question.columns.iter().any(|column| column.name == **name);
+            match question.limit_by.iter().find(|name| !is_column(name)) {
+                Some(unknown) => fault(entry.line, format!("`{unknown}` is no column of this question")),
+                None => Ok(()),
+            }
+        }
+        None if has_limit && matches!(question.panel, Panel::Timeseries | Panel::StateTimeline) => fault(
+            single(entries, "panel")?.line,
+            "what does `limit` count? Add `-- limit_by: columns`, such as those that name a series",
+        ),
+        None => Ok(()),
+    }
+}
+
 fn check_statement(entries: &[Entry<'_>], question: &Question, scan: &Scan<'_>) -> Result<(), Fault> {
     if !scan.has_statement {
         return fault(question.sql.lines().count().max(1), "there is no statement below the header");
@@ -250,19 +290,19 @@ fn check_statement(entries: &[Entry<'_>], question: &Question, scan: &Scan<'_>) 
         return fault(line, "a second statement starts here: a question is one");
     }
     for used in &scan.placeholders {
-        match question.parameter(used.name) {
+        match kind_in_sql(question, used.name) {
             None => {
                 return fault(used.line, format!("`{}` is not declared: add `-- param: {} …`", used.name, used.name));
             }
-            Some(declared) if Kind::of(used.name, used.sql_type) != Some(declared.kind) => {
-                let declared = declared.kind.sql_type();
+            Some(declared) if Kind::of(used.name, used.sql_type) != Some(declared) => {
+                let declared = declared.sql_type();
                 return fault(used.line, format!("`{}` is declared as {declared}, not {}", used.name, used.sql_type));
             }
             Some(_) => {}
         }
     }
     for (entry, parameter) in all(entries, "param").zip(&question.parameters) {
-        if !scan.placeholders.iter().any(|used| used.name == parameter.name) {
+        if is_ignored(parameter, scan) {
             return fault(entry.line, format!("parameter `{}` is never used", parameter.name));
         }
     }
@@ -299,7 +339,11 @@ SELECT {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}, {step:UInt32}, {s
         let shard = question.parameter("shard").unwrap();
         assert_eq!((shard.kind.sql_type().as_str(), shard.default.as_deref()), ("Array(UInt16)", Some("0,1")));
         assert_eq!(question.parameter("guild").unwrap().default, None);
+        assert_eq!(question.parameter("tz").unwrap().kind, Kind::Zone, "every range has a time zone");
+        assert_eq!(question.parameter("compare").unwrap().kind, Kind::Word, "and one before it");
+        assert_eq!(question.parameter("cursor"), None, "it has no limit");
         assert_eq!(question.sql, GOOD, "ClickHouse gets the file unchanged");
+        parse("interactions", "volume", &GOOD.replace("{step:UInt32}", "{edges:Array(Int64)}, {tz:String}")).unwrap();
     }
 
     /// Each change of the good file, the line that is blamed, and a word of the reason.
@@ -324,7 +368,14 @@ SELECT {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}, {step:UInt32}, {s
             ("-- column: n    count How many", "-- column: n    count", 14, "meaning"),
             ("-- column: n    count How many", "-- column: time count How many", 14, "twice"),
             ("-- column: time time  Start", "-- column: at   time  Start", 4, "time"),
+            ("-- panel: timeseries", "-- panel: table\n-- limit_by: n", 5, "limit"),
+            ("-- param: guild UInt64", "-- param: limit UInt32", 4, "limit_by"),
+            ("{guild:UInt64}", "{guild:UInt64}, {offset:UInt64}", 15, "not declared"),
+            ("{guild:UInt64}", "{guild:UInt64}, {compare:String}", 15, "not declared"),
+            ("-- param: guild UInt64  ", "-- param: edges Array(Int64)", 12, "not declared"),
             ("{guild:UInt64}", "1", 12, "never used"),
+            ("{step:UInt32}", "1", 10, "never used"),
+            ("{step:UInt32}", "{edges:Array(UInt64)}", 15, "Array(Int64)"),
             ("{guild:UInt64}", "{guild:UInt32}", 15, "UInt64"),
             ("{guild:UInt64}", "{guild:UInt64}, {other:UInt8}", 15, "other"),
             ("{guild:UInt64}\n", "{guild:UInt64};\nSELECT 2\n", 16, "second"),
@@ -342,7 +393,7 @@ SELECT {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}, {step:UInt32}, {s
         let header = "-- title: T\n-- description: D\n-- panel: stat\n-- table: t\n-- column: n count N\n";
         let half = format!("{header}-- param: to DateTime64(3, 'UTC') = now End\nSELECT {{to:DateTime64(3, 'UTC')}}");
         assert_eq!(parse("a", "b", &half).unwrap_err().line, 6);
-        let no_range = format!("{header}-- param: step UInt32 = 10 Step\nSELECT {{step:UInt32}}");
+        let no_range = format!("{header}-- param: step UInt32 = 10 Step\nSELECT {{edges:Array(Int64)}}");
         assert_eq!(parse("a", "b", &no_range).unwrap_err().line, 6);
         let nothing = format!("{header}\n");
         assert!(parse("a", "b", &nothing).unwrap_err().message.contains("no statement"));
@@ -353,6 +404,21 @@ SELECT {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}, {step:UInt32}, {s
         #[test]
         fn any_text_is_answered_not_panicked_at(text in "(-- ?[a-z_]{0,6}:? ?[ -~é]{0,20}\n){0,8}[ -~\n{}'é]{0,60}") {
             let _ = parse("a", "b", &text);
+        }
+
+        #[test]
+        fn a_file_with_a_slip_of_the_pen_is_answered_too(
+            slips in proptest::collection::vec((0..GOOD.len(), 0..9_usize, "\\PC{0,3}|[-{}():,='\\n ]{0,3}"), 1..4),
+        ) {
+            let mut text = GOOD.to_owned();
+            for (at, length, other) in slips {
+                let at = text.floor_char_boundary(at);
+                let end = text.floor_char_boundary(at + length);
+                text.replace_range(at..end, &other);
+            }
+            if let Err(fault) = parse("a", "b", &text) {
+                proptest::prop_assert!((1..=text.lines().count().max(1) + 1).contains(&fault.line), "{:?}", fault);
+            }
         }
     }
 }

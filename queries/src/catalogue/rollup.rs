@@ -8,9 +8,13 @@
 use super::{
     Question,
     header::{Fault, fault},
+    implied::{is_ignored, kind_in_sql},
     placeholder::{is_name, scan},
 };
-use crate::parameter::Kind;
+use crate::{
+    parameter::Kind,
+    resolution::{CURSOR, OFFSET},
+};
 
 /// What separates the two statements.
 const MARK: &str = "\n-- from the rollup:\n";
@@ -73,19 +77,23 @@ pub(super) fn parse(
             names_table = true;
             continue;
         }
-        let known = question.parameter(used.name).filter(|_| !without.iter().any(|name| name == used.name));
-        if known.is_none_or(|known| Kind::of(used.name, used.sql_type) != Some(known.kind)) {
+        let known = kind_in_sql(question, used.name).filter(|_| !without.iter().any(|name| name == used.name));
+        if known.is_none_or(|known| Kind::of(used.name, used.sql_type) != Some(known)) {
             let message = format!("`{{{}:{}}}` is no parameter that the rollup serves", used.name, used.sql_type);
             return fault(lines_above + used.line, message);
         }
     }
+    let has_pages = question.parameter(CURSOR).is_some();
+    if has_pages != found.placeholders.iter().any(|used| used.name == OFFSET) {
+        let message = format!("one of the two statements has `{{{OFFSET}:UInt64}}`, the other has not");
+        return fault(lines_above + 1, message);
+    }
     if !names_table {
         return fault(lines_above + 1, format!("the statement must read from {{{TABLE_PARAMETER}:Identifier}}"));
     }
-    let unused = question.parameters.iter().map(|parameter| &parameter.name);
-    let mut unused =
-        unused.filter(|name| !without.contains(name) && !found.placeholders.iter().any(|used| used.name == **name));
-    match unused.next() {
+    let unused = question.parameters.iter().filter(|parameter| is_ignored(parameter, &found));
+    let mut unused = unused.map(|parameter| &parameter.name);
+    match unused.find(|name| !without.contains(name)) {
         Some(unused) => fault(line, format!("the rollup's statement does not use `{unused}`: say `without {unused}`")),
         None => Ok(Some(Rollup { tables: tables.to_owned(), without, sql: sql.to_owned() })),
     }
