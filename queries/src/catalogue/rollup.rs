@@ -1,7 +1,8 @@
 //! A question's other statement: the same answer from a rollup.
 //!
 //! `-- rollup: interactions_by_cluster without shard, command` in the header names the tables `interactions_by_cluster_1m`,
-//! `_1h` and `_1d`, and the filters that they cannot serve. The statement stands below the first one, after the line
+//! `_1h` and `_1d`, and the filters that they cannot serve; `shard_latency by 1h` names the only ones there are, or the only
+//! ones that are fine enough. The statement stands below the first one, after the line
 //! `-- from the rollup:`, and reads `{rollup:Identifier}`. Which statement is asked, and of which table, is decided by
 //! range, step and filters: see `resolution/rollup.rs`.
 
@@ -18,11 +19,16 @@ const MARK: &str = "\n-- from the rollup:\n";
 /// The parameter that takes the name of the rollup.
 pub(crate) const TABLE_PARAMETER: &str = "rollup";
 
+/// How the names of rollups end: by minute, hour and day.
+pub(crate) const ENDINGS: [&str; 3] = ["1m", "1h", "1d"];
+
 /// How to ask a question of rollups.
 #[derive(Debug, Clone)]
 pub(crate) struct Rollup {
     /// The name of the tables without `_1m`, `_1h` or `_1d`.
     pub(crate) tables: String,
+    /// How the names of its tables end.
+    pub(crate) endings: Vec<&'static str>,
     /// Parameters that it has no columns for; they must be empty.
     pub(crate) without: Vec<String>,
     /// The statement.
@@ -50,16 +56,20 @@ pub(super) fn parse(
         (None, Some(_)) => {
             return fault(
                 lines_above,
-                "the header does not name the rollup: add `-- rollup: tables [without filter, …]`",
+                "the header does not name the rollup: add `-- rollup: tables [by 1m, …] [without filter, …]`",
             );
         }
     };
     let (tables, without) = value.split_once(" without ").unwrap_or((value, ""));
+    let (tables, by) = tables.split_once(" by ").unwrap_or((tables, "1m, 1h, 1d"));
     if !is_name(tables) {
         return fault(line, format!("`{tables}` is not the beginning of the name of a table"));
     }
-    let without: Vec<String> =
-        without.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let endings = ENDINGS.into_iter().filter(|ending| words(by).any(|word| word == *ending)).collect::<Vec<_>>();
+    if words(by).count() != endings.len() {
+        return fault(line, format!("`{by}` is not some of {}", ENDINGS.join(", ")));
+    }
+    let without: Vec<String> = words(without).map(str::to_owned).collect();
     if let Some(unknown) = without.iter().find(|name| question.parameter(name).is_none()) {
         return fault(line, format!("`{unknown}` is no parameter of this question"));
     }
@@ -87,6 +97,10 @@ pub(super) fn parse(
         unused.filter(|name| !without.contains(name) && !found.placeholders.iter().any(|used| used.name == **name));
     match unused.next() {
         Some(unused) => fault(line, format!("the rollup's statement does not use `{unused}`: say `without {unused}`")),
-        None => Ok(Some(Rollup { tables: tables.to_owned(), without, sql: sql.to_owned() })),
+        None => Ok(Some(Rollup { tables: tables.to_owned(), endings, without, sql: sql.to_owned() })),
     }
+}
+
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|word| !word.is_empty())
 }

@@ -30,7 +30,9 @@ pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
     }
     let age_s = u64::try_from((now.0 - range.from.0) / 1000).unwrap_or(0);
     let fits = |width_s: u64| asked.step_s.is_none_or(|step_s| u64::from(step_s).is_multiple_of(width_s));
-    let mut usable = TABLES.into_iter().filter(|(_, width_s, _, kept_s)| fits(*width_s) && age_s <= *kept_s);
+    let mut usable = TABLES
+        .into_iter()
+        .filter(|(ending, width_s, _, kept_s)| rollup.endings.contains(ending) && fits(*width_s) && age_s <= *kept_s);
     let coarsest = usable.rfind(|(_, _, shortest_s, _)| range.length_s() >= *shortest_s);
     let Some((ending, width_s, ..)) = coarsest else { return };
 
