@@ -3,6 +3,7 @@
 --   none, and in an outage every cluster has several causes. The first and the last bucket hold what lies in the range.
 -- panel: timeseries
 -- table: shard_events
+-- rollup: shard_events by 1d
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: step    UInt32               = auto Width of a bucket, seconds
@@ -29,6 +30,26 @@ FROM
         AND time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
         AND (empty({shard:Array(UInt16)}) OR shard IN {shard:Array(UInt16)})
+        AND (empty({cause:Array(String)}) OR cause IN {cause:Array(String)})
+    GROUP BY bucket, cluster, cause
+)
+ORDER BY time, toUInt64OrZero(cluster), cluster, cause
+
+-- from the rollup:
+SELECT toDateTime64(bucket, 3, 'UTC') AS time, cluster, cause, disconnects, shards
+FROM
+(
+    SELECT
+        toStartOfInterval(time, toIntervalSecond({step:UInt32})) AS bucket,
+        cluster,
+        cause,
+        sum(events) AS disconnects,
+        uniqExact({rollup:Identifier}.shard) AS shards
+    FROM {rollup:Identifier}
+    WHERE event = 'disconnected'
+        AND time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
+        AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
+        AND (empty({shard:Array(UInt16)}) OR {rollup:Identifier}.shard IN {shard:Array(UInt16)})
         AND (empty({cause:Array(String)}) OR cause IN {cause:Array(String)})
     GROUP BY bucket, cluster, cause
 )

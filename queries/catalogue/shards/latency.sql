@@ -3,6 +3,7 @@
 --   are taken every 30 s by default; a bucket without one is null, not 0.
 -- panel: timeseries
 -- table: samples
+-- rollup: shard_latency by 1h
 -- min_step: 30s
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
@@ -46,3 +47,35 @@ FROM
 )
 WHERE cluster != '' -- with no row at all, the fill makes a series without a name
 ORDER BY time, toUInt64OrZero(cluster), cluster, toUInt16OrZero(shard)
+
+-- from the rollup:
+SELECT toDateTime64(bucket, 3, 'UTC') AS time, cluster, toString(shard_id) AS shard, latency_ms, latency_max_ms
+FROM
+(
+    SELECT
+        toStartOfInterval(time, toIntervalSecond({step:UInt32})) AS bucket,
+        cluster,
+        {rollup:Identifier}.shard AS shard_id,
+        toNullable(1000 * sum(latency_sum_s) / sum(samples)) AS latency_ms,
+        toNullable(1000 * max(latency_max_s)) AS latency_max_ms
+    FROM {rollup:Identifier}
+    WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
+        AND (cluster, shard_id) IN
+        (
+            SELECT cluster, {rollup:Identifier}.shard
+            FROM {rollup:Identifier}
+            WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
+                AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
+                AND (empty({shard:Array(UInt16)}) OR {rollup:Identifier}.shard IN {shard:Array(UInt16)})
+            GROUP BY cluster, {rollup:Identifier}.shard
+            ORDER BY max(latency_max_s) DESC, cluster, toString({rollup:Identifier}.shard)
+            LIMIT {limit:UInt32}
+        )
+    GROUP BY cluster, shard_id, bucket
+    ORDER BY cluster, shard_id, bucket WITH FILL
+        FROM toStartOfInterval(toDateTime({from:DateTime64(3, 'UTC')}), toIntervalSecond({step:UInt32}))
+        TO toDateTime({to:DateTime64(3, 'UTC')})
+        STEP toIntervalSecond({step:UInt32})
+)
+WHERE cluster != '' -- with no row at all, the fill makes a series without a name
+ORDER BY time, toUInt64OrZero(cluster), cluster, shard_id
