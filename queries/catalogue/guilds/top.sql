@@ -18,7 +18,7 @@
 -- column: error_ratio  ratio Errors over tracked; null: none was tracked
 -- column: users        count Users there who used the bot, estimated; 0 without a user key
 SELECT
-    toString(guild_id) AS guild_id,
+    CAST(guild_id, 'String') AS guild_id, -- not LowCardinality, as in the rollup
     count() AS interactions,
     interactions / sum(count()) OVER () AS share,
     countIf(outcome NOT IN ('received', 'untracked')) AS tracked,

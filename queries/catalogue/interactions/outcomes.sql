@@ -57,7 +57,7 @@ FROM
         sum({rollup:Identifier}.panicked) AS panicked,
         sum({rollup:Identifier}.timed_out) AS timed_out,
         sum({rollup:Identifier}.cancelled) AS cancelled,
-        sum({rollup:Identifier}.interactions) - sum({rollup:Identifier}.tracked) AS unknown
+        toUInt64(sum({rollup:Identifier}.interactions) - sum({rollup:Identifier}.tracked)) AS unknown
     FROM {rollup:Identifier}
     WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
