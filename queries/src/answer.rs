@@ -1,9 +1,10 @@
 //! The answer: ClickHouse's document, reshaped so that its form never depends on a profile's output settings.
 //!
-//! Rows become objects. Times in UTC become ISO 8601. A 64-bit integer is a string where it names something (its column's
+//! Rows become objects. Times in UTC become ISO 8601 in the time zone that was asked for. A 64-bit integer is a string where it names something (its column's
 //! unit is `id`, or the header does not declare it), because JavaScript would round it; where it measures something it is a
 //! number. `nan` and infinities are null.
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 use shardlake_schema::TimeMs;
@@ -14,7 +15,7 @@ use crate::{
     error::AskError,
     limits::MAX_ROWS,
     moment,
-    resolution::{Range, Resolved},
+    resolution::{Range, Resolved, Step},
 };
 
 /// The part of `JSONCompact` that we use.
@@ -52,8 +53,9 @@ struct Answer<'a> {
 struct Meta<'a> {
     from: Option<String>,
     to: Option<String>,
+    step: Option<String>,
     step_s: Option<u32>,
-    time_zone: &'static str,
+    time_zone: &'a str,
     table: &'a str,
     #[serde(flatten)]
     completeness: &'a Completeness,
@@ -88,16 +90,22 @@ pub(crate) fn write(
         return Err(AskError::TooLarge);
     }
     let shapes: Vec<Shape> = document.meta.iter().map(|column| Shape::of(question, column)).collect();
-    let at = |pick: fn(&Range) -> TimeMs| asked.range.as_ref().map(|range| moment::iso8601(pick(range)));
+    let at = |pick: fn(&Range) -> TimeMs| asked.range.as_ref().map(|range| moment::iso8601(pick(range), &asked.zone));
+    let step = asked.buckets.as_ref().map(|buckets| buckets.step);
     let answer = Answer {
         question: &question.id(),
         columns: &document.meta,
-        rows: document.data.iter().map(|cells| RowOut { columns: &document.meta, shapes: &shapes, cells }).collect(),
+        rows: document
+            .data
+            .iter()
+            .map(|cells| RowOut { columns: &document.meta, shapes: &shapes, cells, zone: &asked.zone })
+            .collect(),
         meta: Meta {
             from: at(|range| range.from),
             to: at(|range| range.to),
-            step_s: asked.step_s,
-            time_zone: "UTC",
+            step: step.map(|step| step.to_string()),
+            step_s: step.map(Step::nominal_s),
+            time_zone: moment::zone_name(&asked.zone),
             table: asked.rollup.as_deref().unwrap_or(&question.table),
             completeness,
             rows_read: document.statistics.rows_read,
@@ -147,13 +155,14 @@ struct RowOut<'a> {
     columns: &'a [ColumnType],
     shapes: &'a [Shape],
     cells: &'a [&'a RawValue],
+    zone: &'a TimeZone,
 }
 
 impl Serialize for RowOut<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut row = serializer.serialize_map(Some(self.columns.len()))?;
         for ((column, shape), cell) in self.columns.iter().zip(self.shapes).zip(self.cells) {
-            row.serialize_entry(&column.name, &Cell { shape: *shape, json: cell })?;
+            row.serialize_entry(&column.name, &Cell { shape: *shape, json: cell, zone: self.zone })?;
         }
         row.end()
     }
@@ -162,6 +171,7 @@ impl Serialize for RowOut<'_> {
 struct Cell<'a> {
     shape: Shape,
     json: &'a RawValue,
+    zone: &'a TimeZone,
 }
 
 impl Serialize for Cell<'_> {
@@ -169,9 +179,10 @@ impl Serialize for Cell<'_> {
         let json = self.json.get();
         let unquoted = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
         match (self.shape, unquoted) {
-            (Shape::Utc, Some(time)) if !time.contains('T') => {
-                serializer.serialize_str(&format!("{}Z", time.replace(' ', "T")))
-            }
+            (Shape::Utc, Some(time)) => match moment::iso8601_of(time, self.zone) {
+                Some(written) => serializer.serialize_str(&written),
+                None => self.json.serialize(serializer),
+            },
             (Shape::Text, None) if json != "null" => serializer.serialize_str(json),
             (Shape::Number, Some(digits)) => match digits.parse::<i128>() {
                 Ok(number) => serializer.serialize_i128(number),
@@ -189,13 +200,22 @@ mod tests {
 
     fn cell(shape: Shape, json: &str) -> String {
         let json = RawValue::from_string(json.to_owned()).unwrap();
-        serde_json::to_string(&Cell { shape, json: &json }).unwrap()
+        serde_json::to_string(&Cell { shape, json: &json, zone: &TimeZone::UTC }).unwrap()
     }
 
     #[test]
     fn the_form_does_not_depend_on_output_settings() {
         for written in [r#""2026-10-01 12:00:00.005""#, r#""2026-10-01T12:00:00.005Z""#] {
             assert_eq!(cell(Shape::Utc, written), r#""2026-10-01T12:00:00.005Z""#);
+        }
+        let zone = moment::zone("Asia/Kolkata").unwrap();
+        for (written, local) in [
+            (r#""2026-10-01 12:00:00.005""#, r#""2026-10-01T17:30:00.005+05:30""#),
+            (r#""2026-10-01T12:00:00Z""#, r#""2026-10-01T17:30:00+05:30""#),
+            (r#""?""#, r#""?""#),
+        ] {
+            let json = RawValue::from_string(written.to_owned()).unwrap();
+            assert_eq!(serde_json::to_string(&Cell { shape: Shape::Utc, json: &json, zone: &zone }).unwrap(), local);
         }
         for written in ["18446744073709551615", r#""18446744073709551615""#] {
             assert_eq!(cell(Shape::Text, written), r#""18446744073709551615""#);

@@ -14,9 +14,38 @@
 //! | `param` | any | `name Type [= default] meaning`; without a default it is required |
 //! | `column` | any | `name unit meaning`, in the order of the answer: see [`Unit`] |
 //!
-//! `param: from` and `to` (both `DateTime64(3, 'UTC')`) and `step` (`UInt32`, seconds) are the range and the width of its
-//! buckets. The text below the header is one statement. Every `{name:Type}` in it is declared, with the same type, and
-//! every declared parameter is used; the parser insists.
+//! `param: from` and `to` (both `DateTime64(3, 'UTC')`) and `step` (`UInt32`) are the range and the width of its buckets.
+//! The text below the header is one statement. Every `{name:Type}` in it is declared, with the same type, and every declared
+//! parameter is used; the parser insists.
+//!
+//! # Time zones and buckets
+//! A question with a range also has the parameter `tz`, without declaring it: the zone in which words without an offset are
+//! read, buckets are cut, and the answer's times are written. Its SQL sees `{tz:String}` if it wants to, and UTC otherwise.
+//!
+//! Days are not 86,400 seconds long, so the service cuts the buckets (`resolution/buckets.rs`). The statement of a question
+//! with `step` gets `{edges:Array(Int64)}`: where each bucket begins, ms since 1970, and then where the last one ends. The
+//! first edge is at or before `from`, the last at or after `to`; of the outer buckets an answer holds what lies in the range.
+//!
+//! ```sql
+//! WITH {edges:Array(Int64)} AS edges
+//! SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, cluster, things / width_s AS things_per_s,
+//!     (edges[bucket + 1] - edges[bucket]) / 1000 AS width_s
+//! FROM
+//! (
+//!     SELECT
+//!         roundDown(toUnixTimestamp64Milli(time), edges) AS edge, -- of a DateTime: 1000 * toInt64(time)
+//!         indexOf(edges, edge) AS bucket,
+//!         cluster,
+//!         count() AS things
+//!     FROM …
+//!     GROUP BY cluster, edge -- not bucket: indexOf of every row would cost a hundred times as much
+//!     ORDER BY cluster, bucket WITH FILL FROM 1 TO length(edges)
+//! )
+//! WHERE cluster != '' -- with no row at all, the fill makes a series without a name
+//! ORDER BY time, cluster
+//! ```
+//!
+//! `roundDown` by 2,000 edges takes as long as `toStartOfInterval` (10 M rows: 0.21 s and 0.24 s).
 
 mod header;
 mod placeholder;

@@ -16,7 +16,8 @@
 //! all tables.
 
 use clickhouse::Row;
-use serde::{Deserialize, Serialize, Serializer};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 use shardlake_schema::{Table, TimeMs};
 
 use crate::{
@@ -52,24 +53,36 @@ pub(crate) struct Completeness {
     gaps: Vec<Gap>,
 }
 
-#[derive(Debug, Row, Deserialize, Serialize)]
+#[derive(Debug, Serialize)]
 struct Freshness {
     cluster: String,
     /// Of any table.
-    newest_landed_at: Landed,
+    newest_landed_at: String,
     /// Of the table that the question reads; null: none in the day around the end of the range.
-    newest_in_table_at: Option<Landed>,
+    newest_in_table_at: Option<String>,
     /// From `newest_landed_at` to the end of the range, to now, or to when the cluster stopped in order: whichever is first.
     behind_ms: i64,
 }
 
-/// A moment: milliseconds since 1970 in the row, ISO 8601 in the answer.
-#[derive(Debug, Deserialize)]
-struct Landed(i64);
+/// The same as ClickHouse has it, moments in ms since 1970.
+#[derive(Row, Deserialize)]
+struct FreshnessRow {
+    cluster: String,
+    newest_landed_at: i64,
+    newest_in_table_at: Option<i64>,
+    behind_ms: i64,
+}
 
-impl Serialize for Landed {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&moment::iso8601(TimeMs(self.0)))
+impl FreshnessRow {
+    /// With its moments in words of `zone`.
+    fn in_words(self, zone: &TimeZone) -> Freshness {
+        let words = |time_ms| moment::iso8601(TimeMs(time_ms), zone);
+        Freshness {
+            cluster: self.cluster,
+            newest_landed_at: words(self.newest_landed_at),
+            newest_in_table_at: self.newest_in_table_at.map(words),
+            behind_ms: self.behind_ms,
+        }
     }
 }
 
@@ -126,12 +139,12 @@ pub(crate) async fn check(
     let gaps = source.query(GAPS, &format!("{query_id}-gaps"), gaps);
 
     let (freshness, gaps) = within_deadline(async {
-        Ok(tokio::try_join!(freshness.fetch_all::<Freshness>(), gaps.fetch_all::<GapRow>())?)
+        Ok(tokio::try_join!(freshness.fetch_all::<FreshnessRow>(), gaps.fetch_all::<GapRow>())?)
     })
     .await?;
     let is_numbered = table == "batches" || Table::ALL.iter().any(|raw| raw.name() == table);
     Ok(Completeness {
-        freshness,
+        freshness: freshness.into_iter().map(|row| row.in_words(&asked.zone)).collect(),
         complete: is_numbered.then_some(gaps.is_empty()),
         missing_batches: gaps.first().map_or(0, |gap| gap.missing_in_total),
         gaps: gaps.into_iter().map(Gap::from).collect(),

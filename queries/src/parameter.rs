@@ -2,10 +2,14 @@
 
 use std::fmt;
 
+use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 use shardlake_schema::TimeMs;
 
-use crate::{moment, resolution};
+use crate::{
+    moment::{self, Clock},
+    resolution::{self, Step},
+};
 
 /// Most elements of an array. Enough for every cluster of a very big bot; keeps the statement's parameters under 1 MiB.
 const MAX_ELEMENTS: usize = 2_000;
@@ -34,6 +38,8 @@ pub enum Kind {
     Time,
     /// The parameter `step`, `UInt32`: the width of a bucket in seconds, or `auto`.
     Step,
+    /// The parameter `tz`, `String`: an IANA time zone.
+    Zone,
     /// One value.
     One(Scalar),
     /// Any number of values; of a filter, none means all.
@@ -107,7 +113,7 @@ impl Scalar {
 impl Kind {
     /// The types that a header may name, for its error messages.
     pub(crate) const TYPES: &str = "expected UInt16, UInt32, UInt64, Int64, Float64, String, Array(…) of these, or \
-        DateTime64(3, 'UTC'); `from` and `to` are DateTime64(3, 'UTC'), `step` is UInt32";
+        DateTime64(3, 'UTC'); `from` and `to` are DateTime64(3, 'UTC'), `step` is UInt32, `tz` is String";
 
     /// The kind of the parameter `name` with the type `sql_type`; `None`: it cannot have that type.
     pub(crate) fn of(name: &str, sql_type: &str) -> Option<Self> {
@@ -120,6 +126,7 @@ impl Kind {
         match (name, kind) {
             (resolution::FROM | resolution::TO, kind) => (kind == Kind::Time).then_some(kind),
             (resolution::STEP, kind) => (kind == Kind::One(Scalar::UInt32)).then_some(Kind::Step),
+            (resolution::TZ, kind) => (kind == Kind::One(Scalar::String)).then_some(Kind::Zone),
             (_, kind) => Some(kind),
         }
     }
@@ -129,6 +136,7 @@ impl Kind {
         match self {
             Kind::Time => TIME.to_owned(),
             Kind::Step => Scalar::UInt32.sql_type().to_owned(),
+            Kind::Zone => Scalar::String.sql_type().to_owned(),
             Kind::One(scalar) => scalar.sql_type().to_owned(),
             Kind::Many(scalar) => format!("Array({})", scalar.sql_type()),
         }
@@ -183,13 +191,14 @@ pub(crate) struct BadValue {
 impl Parameter {
     /// The value of this parameter as `given` in a request: once, or as often as the key was repeated. Not for `step`,
     /// which depends on the range: see [`crate::resolution`].
-    pub(crate) fn parse(&self, given: &[&str], now: TimeMs) -> Result<Value, BadValue> {
+    pub(crate) fn parse(&self, given: &[&str], clock: &Clock) -> Result<Value, BadValue> {
         match (self.kind, given) {
             (Kind::Many(scalar), given) => list(scalar, given),
             (_, [_, _, ..]) => {
                 Err(BadValue { message: format!("given {} times", given.len()), expected: "it once".into() })
             }
-            (Kind::Time, _) => moment::parse(one(given), now).map(Value::Time),
+            (Kind::Time, _) => moment::parse(one(given), clock).map(Value::Time),
+            (Kind::Zone, _) => Ok(Value::Text(moment::zone_name(&moment::zone(one(given))?).to_owned())),
             (Kind::Step, _) => Err(refuse(one(given), resolution::EXPECTED_STEP.to_owned())),
             (Kind::One(scalar), _) => scalar.parse(one(given)).ok_or_else(|| refuse(one(given), scalar.expected())),
         }
@@ -199,10 +208,8 @@ impl Parameter {
     pub(crate) fn check_default(&self) -> Result<(), BadValue> {
         match (self.kind, self.default.as_deref()) {
             (_, None) => Ok(()),
-            (Kind::Step, Some(default)) if default == resolution::AUTO || resolution::parse_step(default).is_some() => {
-                Ok(())
-            }
-            (_, Some(default)) => self.parse(&[default], TimeMs::now()).map(drop),
+            (Kind::Step, Some(default)) if default == resolution::AUTO || Step::parse(default).is_some() => Ok(()),
+            (_, Some(default)) => self.parse(&[default], &Clock { now: TimeMs::now(), zone: TimeZone::UTC }).map(drop),
         }
     }
 }
@@ -255,7 +262,8 @@ mod tests {
 
     fn parse(sql_type: &str, given: &[&str]) -> Result<Value, BadValue> {
         let kind = Kind::of("x", sql_type).unwrap();
-        Parameter { name: "x".into(), kind, default: None, doc: String::new() }.parse(given, TimeMs(0))
+        Parameter { name: "x".into(), kind, default: None, doc: String::new() }
+            .parse(given, &Clock { now: TimeMs(0), zone: TimeZone::UTC })
     }
 
     #[test]
@@ -297,6 +305,8 @@ mod tests {
     fn reserved_names_have_their_types() {
         assert_eq!(Kind::of("step", "UInt32"), Some(Kind::Step));
         assert_eq!(Kind::of("step", "UInt16"), None);
+        assert_eq!(Kind::of("tz", "String"), Some(Kind::Zone));
+        assert_eq!(Kind::of("tz", "UInt16"), None);
         assert_eq!(Kind::of("from", "String"), None);
         assert_eq!(Kind::of("x", "Array(Array(UInt16))"), None);
     }

@@ -63,6 +63,7 @@ impl<'a> View<'a> {
             assert!(!missed, "{}: write every {placeholder} just like this", question.id());
             sql = sql.replace(&placeholder, &self.bind(parameter));
         }
+        sql = sql.replace("{edges:Array(Int64)}", &self.edges());
         let head = format!("-- {}, generated: edit it there", file(&question.id()));
         match self.selected {
             None => format!("{head}\n{sql}"),
@@ -86,22 +87,35 @@ impl<'a> View<'a> {
             // The macros give times in the zone of the server.
             ("from", _) => "toTimeZone($__fromTime_ms, 'UTC')".to_owned(),
             ("to", _) => "toTimeZone($__toTime_ms, 'UTC')".to_owned(),
-            (_, Kind::Step) => match self.question.min_step_s {
-                1 => "$__interval_s".to_owned(),
-                // Buckets of 15 s would hold one or two of the 10 s windows by turns.
-                min_s => format!("toUInt32({min_s} * ceil($__interval_s / {min_s}))"),
-            },
+            (_, Kind::Step) => self.step(),
             ("cluster", Kind::Many(_)) if !self.any_cluster => CLUSTER_VARIABLE.to_owned(),
             (_, Kind::Many(_)) => {
                 assert_eq!(default(), "[]", "{}: {}", self.question.id(), parameter.name);
                 format!("CAST([], '{}')", parameter.kind.sql_type())
             }
-            (_, Kind::One(_)) => {
+            (_, Kind::One(_) | Kind::Zone) => {
                 let text = default().replace('\\', "\\\\").replace('\'', "\\'");
                 format!("CAST('{text}', '{}')", parameter.kind.sql_type())
             }
             (name, Kind::Time) => panic!("{}: no macro stands for {name}", self.question.id()),
         }
+    }
+
+    /// The width of a bucket that Grafana chooses, seconds.
+    fn step(self) -> String {
+        match self.question.min_step_s {
+            1 => "$__interval_s".to_owned(),
+            // Buckets of 15 s would hold one or two of the 10 s windows by turns.
+            min_s => format!("toUInt32({min_s} * ceil($__interval_s / {min_s}))"),
+        }
+    }
+
+    /// The edges of buckets of that width in UTC, a constant.
+    fn edges(self) -> String {
+        let step_ms = format!("1000 * toInt64({})", self.step());
+        let ms = |end: &str| format!("toUnixTimestamp64Milli($__{end}Time_ms)");
+        let (from, to) = (ms("from"), ms("to"));
+        format!("range({from} - {from} % ({step_ms}), {to} + {step_ms}, {step_ms})")
     }
 
     pub(crate) fn target(self, format: u64) -> Value {

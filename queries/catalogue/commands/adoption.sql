@@ -6,7 +6,7 @@
 -- rollup: interactions_by_command without cluster, shard
 -- param: from    DateTime64(3, 'UTC') = -30d Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step    UInt32               = 1d   Width of a bucket, seconds
+-- param: step    UInt32               = 1d   Width of a bucket
 -- param: command Array(String)        = []   Only these commands; empty: all
 -- param: type    Array(String)        = application_command Only interactions of these types; empty: all
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
@@ -20,10 +20,11 @@
 -- column: users        count Users who used it, estimated; 0 without a user key
 -- column: user_share   ratio Of all users who used any command of these types in the bucket; null: it was not used
 WITH
+    {edges:Array(Int64)} AS edges,
     used AS
     (
         SELECT
-            toStartOfInterval(time, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+            roundDown(toUnixTimestamp64Milli(time), edges) AS edge,
             command,
             count() AS uses,
             uniqStateIf(guild_id, guild_id != 0) AS in_guilds,
@@ -33,22 +34,22 @@ WITH
             AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
             AND (empty({shard:Array(UInt16)}) OR shard IN {shard:Array(UInt16)})
             AND (empty({type:Array(String)}) OR type IN {type:Array(String)})
-        GROUP BY command, bucket
+        GROUP BY command, edge
     )
-SELECT bucket AS time, command, uses AS interactions, guilds, guild_share, users, user_share
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, command, uses AS interactions, guilds, guild_share, users, user_share
 FROM
 (
-    SELECT bucket, command, uses, guilds, guild_share, users, user_share
+    SELECT indexOf(edges, edge) AS bucket, command, uses, guilds, guild_share, users, user_share
     FROM
     (
         SELECT
-            bucket,
+            edge,
             command,
             uses,
             finalizeAggregation(in_guilds) AS guilds,
-            guilds / nullIf(uniqMerge(in_guilds) OVER (PARTITION BY bucket), 0) AS guild_share,
+            guilds / nullIf(uniqMerge(in_guilds) OVER (PARTITION BY edge), 0) AS guild_share,
             finalizeAggregation(by_users) AS users,
-            users / nullIf(uniqMerge(by_users) OVER (PARTITION BY bucket), 0) AS user_share
+            users / nullIf(uniqMerge(by_users) OVER (PARTITION BY edge), 0) AS user_share
         FROM used
     )
     WHERE command IN
@@ -60,20 +61,18 @@ FROM
         ORDER BY sum(uses) DESC, command
         LIMIT {limit:UInt32}
     )
-    ORDER BY command, bucket WITH FILL
-        FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
-        TO {to:DateTime64(3, 'UTC')}
-        STEP toIntervalSecond({step:UInt32})
+    ORDER BY command, bucket WITH FILL FROM 1 TO length(edges)
 )
 WHERE command != '' -- with no row at all, the fill makes a series without a name
 ORDER BY time, command
 
 -- from the rollup:
 WITH
+    {edges:Array(Int64)} AS edges,
     used AS
     (
         SELECT
-            toStartOfInterval(time, toIntervalSecond({step:UInt32})) AS bucket,
+            roundDown(1000 * toInt64(time), edges) AS edge,
             command,
             sum({rollup:Identifier}.interactions) AS uses,
             uniqCombinedMergeState(12)({rollup:Identifier}.guilds) AS in_guilds,
@@ -81,22 +80,22 @@ WITH
         FROM {rollup:Identifier}
         WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
             AND (empty({type:Array(String)}) OR type IN {type:Array(String)})
-        GROUP BY command, bucket
+        GROUP BY command, edge
     )
-SELECT toDateTime64(bucket, 3, 'UTC') AS time, command, uses AS interactions, guilds, guild_share, users, user_share
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, command, uses AS interactions, guilds, guild_share, users, user_share
 FROM
 (
-    SELECT bucket, command, uses, guilds, guild_share, users, user_share
+    SELECT indexOf(edges, edge) AS bucket, command, uses, guilds, guild_share, users, user_share
     FROM
     (
         SELECT
-            bucket,
+            edge,
             command,
             uses,
             finalizeAggregation(in_guilds) AS guilds,
-            guilds / nullIf(uniqCombinedMerge(12)(in_guilds) OVER (PARTITION BY bucket), 0) AS guild_share,
+            guilds / nullIf(uniqCombinedMerge(12)(in_guilds) OVER (PARTITION BY edge), 0) AS guild_share,
             finalizeAggregation(by_users) AS users,
-            users / nullIf(uniqCombinedMerge(12)(by_users) OVER (PARTITION BY bucket), 0) AS user_share
+            users / nullIf(uniqCombinedMerge(12)(by_users) OVER (PARTITION BY edge), 0) AS user_share
         FROM used
     )
     WHERE command IN
@@ -108,10 +107,7 @@ FROM
         ORDER BY sum(uses) DESC, command
         LIMIT {limit:UInt32}
     )
-    ORDER BY command, bucket WITH FILL
-        FROM toStartOfInterval(toDateTime({from:DateTime64(3, 'UTC')}), toIntervalSecond({step:UInt32}))
-        TO toDateTime({to:DateTime64(3, 'UTC')})
-        STEP toIntervalSecond({step:UInt32})
+    ORDER BY command, bucket WITH FILL FROM 1 TO length(edges)
 )
 WHERE command != '' -- with no row at all, the fill makes a series without a name
 ORDER BY time, command

@@ -6,7 +6,7 @@
 -- rollup: shard_events by 1d
 -- param: from    DateTime64(3, 'UTC') = -24h Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step    UInt32               = auto Width of a bucket, seconds
+-- param: step    UInt32               = auto Width of a bucket
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
 -- param: shard   Array(UInt16)        = []   Only these shards; empty: all
 -- column: time         time  Start of the bucket
@@ -15,11 +15,11 @@
 -- column: replayed     count Dispatches that Discord sent again for them
 -- column: new_sessions count Sessions begun anew; the first ones of a process are among them
 -- column: down_s       s     Time that the shards of both were not active before, in all
-SELECT bucket AS time, cluster, resumes, replays AS replayed, new_sessions, down_s
+SELECT fromUnixTimestamp64Milli(edge, 'UTC') AS time, cluster, resumes, replays AS replayed, new_sessions, down_s
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        roundDown(toUnixTimestamp64Milli(time), {edges:Array(Int64)}) AS edge,
         cluster,
         countIf(event = 'resumed') AS resumes,
         sum(shard_events.replayed) AS replays,
@@ -30,16 +30,16 @@ FROM
         AND time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
         AND (empty({shard:Array(UInt16)}) OR shard IN {shard:Array(UInt16)})
-    GROUP BY bucket, cluster
+    GROUP BY edge, cluster
 )
 ORDER BY time, toUInt64OrZero(cluster), cluster
 
 -- from the rollup:
-SELECT toDateTime64(bucket, 3, 'UTC') AS time, cluster, resumes, replays AS replayed, new_sessions, down_s
+SELECT fromUnixTimestamp64Milli(edge, 'UTC') AS time, cluster, resumes, replays AS replayed, new_sessions, down_s
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalSecond({step:UInt32})) AS bucket,
+        roundDown(1000 * toInt64(time), {edges:Array(Int64)}) AS edge,
         cluster,
         sumIf(events, event = 'resumed') AS resumes,
         sum({rollup:Identifier}.replayed) AS replays,
@@ -50,6 +50,6 @@ FROM
         AND time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
         AND (empty({shard:Array(UInt16)}) OR shard IN {shard:Array(UInt16)})
-    GROUP BY bucket, cluster
+    GROUP BY edge, cluster
 )
 ORDER BY time, toUInt64OrZero(cluster), cluster

@@ -8,7 +8,7 @@
 -- min_step: 10s
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step    UInt32               = auto Width of a bucket, seconds
+-- param: step    UInt32               = auto Width of a bucket
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
 -- param: shard   Array(UInt16)        = []   Only these shards; empty: all
 -- param: event   Array(String)        = []   Only these dispatch types, such as MESSAGE_CREATE; empty: all
@@ -17,16 +17,20 @@
 -- column: dispatches_per_s per_s       Dispatches received, replays included
 -- column: replayed_per_s   per_s       Of these, replayed after a resume
 -- column: bytes_per_s      bytes_per_s Their JSON text after decompression
+WITH
+    {edges:Array(Int64)} AS edges,
+    (edges[bucket + 1] - edges[bucket]) / 1000 AS width_s
 SELECT
-    bucket AS time,
+    fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time,
     cluster,
-    dispatches / {step:UInt32} AS dispatches_per_s,
-    replays / {step:UInt32} AS replayed_per_s,
-    text_bytes / {step:UInt32} AS bytes_per_s
+    dispatches / width_s AS dispatches_per_s,
+    replays / width_s AS replayed_per_s,
+    text_bytes / width_s AS bytes_per_s
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        roundDown(toUnixTimestamp64Milli(time), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         cluster,
         sum(gateway_counts.dispatches) AS dispatches,
         sum(replayed) AS replays,
@@ -36,26 +40,27 @@ FROM
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
         AND (empty({shard:Array(UInt16)}) OR shard IN {shard:Array(UInt16)})
         AND (empty({event:Array(String)}) OR event IN {event:Array(String)})
-    GROUP BY cluster, bucket
-    ORDER BY cluster, bucket WITH FILL
-        FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
-        TO {to:DateTime64(3, 'UTC')}
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY cluster, edge
+    ORDER BY cluster, bucket WITH FILL FROM 1 TO length(edges)
 )
 WHERE cluster != '' -- with no row at all, the fill makes a series without a name
 ORDER BY time, toUInt64OrZero(cluster), cluster
 
 -- from the rollup:
+WITH
+    {edges:Array(Int64)} AS edges,
+    (edges[bucket + 1] - edges[bucket]) / 1000 AS width_s
 SELECT
-    toDateTime64(bucket, 3, 'UTC') AS time,
+    fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time,
     cluster,
-    dispatches / {step:UInt32} AS dispatches_per_s,
-    replays / {step:UInt32} AS replayed_per_s,
-    text_bytes / {step:UInt32} AS bytes_per_s
+    dispatches / width_s AS dispatches_per_s,
+    replays / width_s AS replayed_per_s,
+    text_bytes / width_s AS bytes_per_s
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalSecond({step:UInt32})) AS bucket,
+        roundDown(1000 * toInt64(time), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         cluster,
         sum({rollup:Identifier}.dispatches) AS dispatches,
         sum(replayed) AS replays,
@@ -64,11 +69,8 @@ FROM
     WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
         AND (empty({event:Array(String)}) OR event IN {event:Array(String)})
-    GROUP BY cluster, bucket
-    ORDER BY cluster, bucket WITH FILL
-        FROM toStartOfInterval(toDateTime({from:DateTime64(3, 'UTC')}), toIntervalSecond({step:UInt32}))
-        TO toDateTime({to:DateTime64(3, 'UTC')})
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY cluster, edge
+    ORDER BY cluster, bucket WITH FILL FROM 1 TO length(edges)
 )
 WHERE cluster != '' -- with no row at all, the fill makes a series without a name
 ORDER BY time, toUInt64OrZero(cluster), cluster

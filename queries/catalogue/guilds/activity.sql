@@ -6,7 +6,7 @@
 -- rollup: interactions_by_guild by 1d without cluster, shard, command
 -- param: from    DateTime64(3, 'UTC') = -24h Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step    UInt32               = auto Width of a bucket, seconds
+-- param: step    UInt32               = auto Width of a bucket
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
 -- param: shard   Array(UInt16)        = []   Only these shards; empty: all
 -- param: command Array(String)        = []   Only these commands; empty: all
@@ -16,11 +16,13 @@
 -- column: users        count Users there who used the bot, estimated; 0 without a user key
 -- column: interactions count Interactions received
 -- column: errors       count Of these, ended in error, panic or timed_out
-SELECT bucket AS time, guilds, users, interactions, errors
+WITH {edges:Array(Int64)} AS edges
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, guilds, users, interactions, errors
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        roundDown(toUnixTimestamp64Milli(time), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         uniq(guild_id) AS guilds,
         uniqIf(user_key, user_key != 0) AS users,
         count() AS interactions,
@@ -32,20 +34,19 @@ FROM
         AND (empty({command:Array(String)}) OR command IN {command:Array(String)})
         AND (empty({guild:Array(UInt64)}) OR guild_id IN {guild:Array(UInt64)})
         AND guild_id != 0
-    GROUP BY bucket
-    ORDER BY bucket WITH FILL
-        FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
-        TO {to:DateTime64(3, 'UTC')}
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY edge
+    ORDER BY bucket WITH FILL FROM 1 TO length(edges)
 )
 ORDER BY time
 
 -- from the rollup:
-SELECT toDateTime64(bucket, 3, 'UTC') AS time, guilds, users, interactions, errors
+WITH {edges:Array(Int64)} AS edges
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, guilds, users, interactions, errors
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalSecond({step:UInt32})) AS bucket,
+        roundDown(1000 * toInt64(time), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         uniq(guild_id) AS guilds,
         uniqCombinedMerge(12)({rollup:Identifier}.users) AS users,
         sum({rollup:Identifier}.interactions) AS interactions,
@@ -54,10 +55,7 @@ FROM
     WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
         AND (empty({guild:Array(UInt64)}) OR guild_id IN {guild:Array(UInt64)})
         AND guild_id != 0
-    GROUP BY bucket
-    ORDER BY bucket WITH FILL
-        FROM toStartOfInterval(toDateTime({from:DateTime64(3, 'UTC')}), toIntervalSecond({step:UInt32}))
-        TO toDateTime({to:DateTime64(3, 'UTC')})
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY edge
+    ORDER BY bucket WITH FILL FROM 1 TO length(edges)
 )
 ORDER BY time

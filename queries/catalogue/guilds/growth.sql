@@ -6,7 +6,7 @@
 -- table: guild_events
 -- param: from    DateTime64(3, 'UTC') = -30d Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step    UInt32               = auto Width of a bucket, seconds
+-- param: step    UInt32               = auto Width of a bucket
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
 -- param: shard   Array(UInt16)        = []   Only these shards; empty: all
 -- column: time    time  Start of the bucket
@@ -15,6 +15,7 @@
 -- column: left    count Guilds that removed it
 -- column: members count Members of all guilds as counted last, once a day; who is in several counts in each; null: not counted yet
 WITH
+    {edges:Array(Int64)} AS edges,
     -- Of each shard its latest count before the range, and what changed since.
     changes AS
     (
@@ -32,7 +33,7 @@ WITH
             AND (empty({shard:Array(UInt16)}) OR shard IN {shard:Array(UInt16)})
     )
 SELECT
-    bucket AS time,
+    fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time,
     nullIf(sum(more_guilds) OVER (ORDER BY bucket), 0) AS guilds,
     joined,
     left,
@@ -40,16 +41,14 @@ SELECT
 FROM
 (
     SELECT
-        toStartOfInterval(at, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        roundDown(toUnixTimestamp64Milli(at), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         sum(changes.more_guilds) AS more_guilds,
         sum(is_join) AS joined,
         sum(is_leave) AS left,
         sum(changes.more_members) AS more_members
     FROM changes
-    GROUP BY bucket
-    ORDER BY bucket WITH FILL
-        FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
-        TO {to:DateTime64(3, 'UTC')}
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY edge
+    ORDER BY bucket WITH FILL FROM 1 TO length(edges)
 )
 ORDER BY time

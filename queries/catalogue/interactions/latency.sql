@@ -6,7 +6,7 @@
 -- rollup: interactions_by_cluster without shard, command, type, guild
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step    UInt32               = auto Width of a bucket, seconds
+-- param: step    UInt32               = auto Width of a bucket
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
 -- param: shard   Array(UInt16)        = []   Only these shards; empty: all
 -- param: command Array(String)        = []   Only these commands; empty: all
@@ -21,11 +21,13 @@
 -- column: duration_p90_ms ms   The same, 90th percentile
 -- column: duration_p95_ms ms   The same, 95th percentile
 -- column: duration_p99_ms ms   The same, 99th percentile
-SELECT bucket AS time, response_p50_ms, response_p90_ms, response_p95_ms, response_p99_ms, duration_p50_ms, duration_p90_ms, duration_p95_ms, duration_p99_ms
+WITH {edges:Array(Int64)} AS edges
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, response_p50_ms, response_p90_ms, response_p95_ms, response_p99_ms, duration_p50_ms, duration_p90_ms, duration_p95_ms, duration_p99_ms
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        roundDown(toUnixTimestamp64Milli(time), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         quantileTDigestOrNullIf(0.5)(response_ms, response_ms > 0) AS response_p50_ms,
         quantileTDigestOrNullIf(0.9)(response_ms, response_ms > 0) AS response_p90_ms,
         quantileTDigestOrNullIf(0.95)(response_ms, response_ms > 0) AS response_p95_ms,
@@ -41,20 +43,19 @@ FROM
         AND (empty({command:Array(String)}) OR command IN {command:Array(String)})
         AND (empty({type:Array(String)}) OR type IN {type:Array(String)})
         AND (empty({guild:Array(UInt64)}) OR guild_id IN {guild:Array(UInt64)})
-    GROUP BY bucket
-    ORDER BY bucket WITH FILL
-        FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
-        TO {to:DateTime64(3, 'UTC')}
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY edge
+    ORDER BY bucket WITH FILL FROM 1 TO length(edges)
 )
 ORDER BY time
 
 -- from the rollup:
-SELECT toDateTime64(bucket, 3, 'UTC') AS time, response_p50_ms, response_p90_ms, response_p95_ms, response_p99_ms, duration_p50_ms, duration_p90_ms, duration_p95_ms, duration_p99_ms
+WITH {edges:Array(Int64)} AS edges
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, response_p50_ms, response_p90_ms, response_p95_ms, response_p99_ms, duration_p50_ms, duration_p90_ms, duration_p95_ms, duration_p99_ms
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalSecond({step:UInt32})) AS bucket,
+        roundDown(1000 * toInt64(time), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         toNullable(toFloat32(quantilesBFloat16Merge(0.5, 0.9, 0.95, 0.99)(response)[1])) AS response_p50_ms,
         toNullable(toFloat32(quantilesBFloat16Merge(0.5, 0.9, 0.95, 0.99)(response)[2])) AS response_p90_ms,
         toNullable(toFloat32(quantilesBFloat16Merge(0.5, 0.9, 0.95, 0.99)(response)[3])) AS response_p95_ms,
@@ -66,10 +67,7 @@ FROM
     FROM {rollup:Identifier}
     WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
-    GROUP BY bucket
-    ORDER BY bucket WITH FILL
-        FROM toStartOfInterval(toDateTime({from:DateTime64(3, 'UTC')}), toIntervalSecond({step:UInt32}))
-        TO toDateTime({to:DateTime64(3, 'UTC')})
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY edge
+    ORDER BY bucket WITH FILL FROM 1 TO length(edges)
 )
 ORDER BY time

@@ -6,7 +6,7 @@
 -- rollup: interactions_by_cluster without shard, command, type, guild
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step    UInt32               = auto Width of a bucket, seconds
+-- param: step    UInt32               = auto Width of a bucket
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
 -- param: shard   Array(UInt16)        = []   Only these shards; empty: all
 -- param: command Array(String)        = []   Only these commands; empty: all
@@ -20,11 +20,13 @@
 -- column: cancelled   count The handler was given up before its end, as when a process stops
 -- column: unknown     count Nobody tracked them
 -- column: error_ratio ratio Failed, panicked and timed out ones over all but the unknown; null: there are none
-SELECT bucket AS time, succeeded, failed, panicked, timed_out, cancelled, unknown, (failed + panicked + timed_out) / nullIf(succeeded + failed + panicked + timed_out + cancelled, 0) AS error_ratio
+WITH {edges:Array(Int64)} AS edges
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, succeeded, failed, panicked, timed_out, cancelled, unknown, (failed + panicked + timed_out) / nullIf(succeeded + failed + panicked + timed_out + cancelled, 0) AS error_ratio
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        roundDown(toUnixTimestamp64Milli(time), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         countIf(outcome = 'success') AS succeeded,
         countIf(outcome = 'error') AS failed,
         countIf(outcome = 'panic') AS panicked,
@@ -38,20 +40,19 @@ FROM
         AND (empty({command:Array(String)}) OR command IN {command:Array(String)})
         AND (empty({type:Array(String)}) OR type IN {type:Array(String)})
         AND (empty({guild:Array(UInt64)}) OR guild_id IN {guild:Array(UInt64)})
-    GROUP BY bucket
-    ORDER BY bucket WITH FILL
-        FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
-        TO {to:DateTime64(3, 'UTC')}
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY edge
+    ORDER BY bucket WITH FILL FROM 1 TO length(edges)
 )
 ORDER BY time
 
 -- from the rollup:
-SELECT toDateTime64(bucket, 3, 'UTC') AS time, succeeded, failed, panicked, timed_out, cancelled, unknown, (failed + panicked + timed_out) / nullIf(succeeded + failed + panicked + timed_out + cancelled, 0) AS error_ratio
+WITH {edges:Array(Int64)} AS edges
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, succeeded, failed, panicked, timed_out, cancelled, unknown, (failed + panicked + timed_out) / nullIf(succeeded + failed + panicked + timed_out + cancelled, 0) AS error_ratio
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalSecond({step:UInt32})) AS bucket,
+        roundDown(1000 * toInt64(time), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         sum({rollup:Identifier}.succeeded) AS succeeded,
         sum({rollup:Identifier}.failed) AS failed,
         sum({rollup:Identifier}.panicked) AS panicked,
@@ -61,10 +62,7 @@ FROM
     FROM {rollup:Identifier}
     WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
-    GROUP BY bucket
-    ORDER BY bucket WITH FILL
-        FROM toStartOfInterval(toDateTime({from:DateTime64(3, 'UTC')}), toIntervalSecond({step:UInt32}))
-        TO toDateTime({to:DateTime64(3, 'UTC')})
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY edge
+    ORDER BY bucket WITH FILL FROM 1 TO length(edges)
 )
 ORDER BY time

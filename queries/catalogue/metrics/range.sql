@@ -7,7 +7,7 @@
 -- param: name    String                      Name of the series, as on /metrics, such as discord_guilds
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step    UInt32               = auto Width of a bucket, seconds
+-- param: step    UInt32               = auto Width of a bucket
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
 -- param: label   Array(String)        = []   Only series with all of these labels, such as shard=3; empty: all
 -- param: limit   UInt32               = 50   At most so many series, those with the highest samples first
@@ -19,6 +19,7 @@
 -- column: max            count Highest sample; of a counter null
 -- column: increase_per_s per_s How fast a counter rose, resets left out; of a gauge null
 WITH
+    {edges:Array(Int64)} AS edges,
     series AS
     (
         SELECT
@@ -52,11 +53,12 @@ WITH
         )
         WINDOW previous AS (PARTITION BY cluster, labels, boot ORDER BY sampled_at ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
     )
-SELECT bucket AS time, cluster, labels, mean, min, max, increase_per_s
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, cluster, labels, mean, min, max, increase_per_s
 FROM
 (
     SELECT
-        toStartOfInterval(sampled_at, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        roundDown(toUnixTimestamp64Milli(sampled_at), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         cluster,
         labels,
         avgOrNullIf(value, kind = 'gauge') AS mean,
@@ -64,11 +66,8 @@ FROM
         maxOrNullIf(value, kind = 'gauge') AS max,
         sumOrNullIf(rise, kind = 'counter') / nullIf(sum(span_s), 0) AS increase_per_s
     FROM risen
-    GROUP BY cluster, labels, bucket
-    ORDER BY cluster, labels, bucket WITH FILL
-        FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
-        TO {to:DateTime64(3, 'UTC')}
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY cluster, labels, edge
+    ORDER BY cluster, labels, bucket WITH FILL FROM 1 TO length(edges)
 )
 WHERE cluster != '' -- with no row at all, the fill makes a series without a name
 ORDER BY time, toUInt64OrZero(cluster), cluster, labels

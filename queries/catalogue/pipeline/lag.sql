@@ -5,7 +5,7 @@
 -- table: batches
 -- param: from       DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to         DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step       UInt32               = auto Width of a bucket, seconds
+-- param: step       UInt32               = auto Width of a bucket
 -- param: cluster    Array(String)        = []   Only these clusters; empty: all
 -- param: table_name Array(String)        = []   Only these tables; empty: all
 -- column: time       time  Start of the bucket, by the time of the newest row
@@ -15,11 +15,13 @@
 -- column: lag_max_ms ms    The longest
 -- column: batches    count Batches that landed
 -- column: rows       count Rows in them
-SELECT bucket AS time, cluster, lag_p50_ms, lag_p95_ms, lag_max_ms, landed AS batches, landed_rows AS rows
+WITH {edges:Array(Int64)} AS edges
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, cluster, lag_p50_ms, lag_p95_ms, lag_max_ms, landed AS batches, landed_rows AS rows
 FROM
 (
     SELECT
-        toStartOfInterval(last_time, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        roundDown(toUnixTimestamp64Milli(last_time), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         cluster,
         toNullable(quantileTDigest(0.5)(lag_ms)) AS lag_p50_ms,
         toNullable(quantileTDigest(0.95)(lag_ms)) AS lag_p95_ms,
@@ -38,11 +40,8 @@ FROM
             AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
             AND (empty({table_name:Array(String)}) OR table IN {table_name:Array(String)})
     )
-    GROUP BY cluster, bucket
-    ORDER BY cluster, bucket WITH FILL
-        FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
-        TO {to:DateTime64(3, 'UTC')}
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY cluster, edge
+    ORDER BY cluster, bucket WITH FILL FROM 1 TO length(edges)
 )
 WHERE cluster != '' -- with no row at all, the fill makes a series without a name
 ORDER BY time, toUInt64OrZero(cluster), cluster

@@ -6,7 +6,7 @@
 -- rollup: shard_events by 1d
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step    UInt32               = auto Width of a bucket, seconds
+-- param: step    UInt32               = auto Width of a bucket
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
 -- param: shard   Array(UInt16)        = []   Only these shards; empty: all
 -- param: cause   Array(String)        = []   Only these causes; empty: all
@@ -16,11 +16,11 @@
 --   protocol or silent
 -- column: disconnects count Connections lost
 -- column: shards      count Different shards among them: one that flaps, or many that went at once
-SELECT bucket AS time, cluster, cause, disconnects, shards
+SELECT fromUnixTimestamp64Milli(edge, 'UTC') AS time, cluster, cause, disconnects, shards
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        roundDown(toUnixTimestamp64Milli(time), {edges:Array(Int64)}) AS edge,
         cluster,
         cause,
         count() AS disconnects,
@@ -31,16 +31,16 @@ FROM
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
         AND (empty({shard:Array(UInt16)}) OR shard IN {shard:Array(UInt16)})
         AND (empty({cause:Array(String)}) OR cause IN {cause:Array(String)})
-    GROUP BY bucket, cluster, cause
+    GROUP BY edge, cluster, cause
 )
 ORDER BY time, toUInt64OrZero(cluster), cluster, cause
 
 -- from the rollup:
-SELECT toDateTime64(bucket, 3, 'UTC') AS time, cluster, cause, disconnects, shards
+SELECT fromUnixTimestamp64Milli(edge, 'UTC') AS time, cluster, cause, disconnects, shards
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalSecond({step:UInt32})) AS bucket,
+        roundDown(1000 * toInt64(time), {edges:Array(Int64)}) AS edge,
         cluster,
         cause,
         sum(events) AS disconnects,
@@ -51,6 +51,6 @@ FROM
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
         AND (empty({shard:Array(UInt16)}) OR {rollup:Identifier}.shard IN {shard:Array(UInt16)})
         AND (empty({cause:Array(String)}) OR cause IN {cause:Array(String)})
-    GROUP BY bucket, cluster, cause
+    GROUP BY edge, cluster, cause
 )
 ORDER BY time, toUInt64OrZero(cluster), cluster, cause

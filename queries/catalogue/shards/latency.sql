@@ -7,7 +7,7 @@
 -- min_step: 30s
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step    UInt32               = auto Width of a bucket, seconds
+-- param: step    UInt32               = auto Width of a bucket
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
 -- param: shard   Array(UInt16)        = []   Only these shards; empty: all
 -- param: limit   UInt32               = 50   At most so many shards, the slowest first
@@ -16,7 +16,7 @@
 -- column: shard          id   Shard
 -- column: latency_ms     ms   Mean of the samples
 -- column: latency_max_ms ms   Highest sample
-WITH latencies AS
+WITH {edges:Array(Int64)} AS edges, latencies AS
 (
     SELECT cluster, labels['shard'] AS shard, time AS sampled_at, value * 1000 AS sample_ms
     FROM samples
@@ -25,11 +25,12 @@ WITH latencies AS
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
         AND (empty({shard:Array(UInt16)}) OR toUInt16OrNull(labels['shard']) IN {shard:Array(UInt16)})
 )
-SELECT bucket AS time, cluster, shard, latency_ms, latency_max_ms
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, cluster, shard, latency_ms, latency_max_ms
 FROM
 (
     SELECT
-        toStartOfInterval(sampled_at, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        roundDown(toUnixTimestamp64Milli(sampled_at), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         cluster,
         shard,
         toNullable(avg(sample_ms)) AS latency_ms,
@@ -39,21 +40,20 @@ FROM
     (
         SELECT cluster, shard FROM latencies GROUP BY cluster, shard ORDER BY max(sample_ms) DESC, cluster, shard LIMIT {limit:UInt32}
     )
-    GROUP BY cluster, shard, bucket
-    ORDER BY cluster, shard, bucket WITH FILL
-        FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
-        TO {to:DateTime64(3, 'UTC')}
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY cluster, shard, edge
+    ORDER BY cluster, shard, bucket WITH FILL FROM 1 TO length(edges)
 )
 WHERE cluster != '' -- with no row at all, the fill makes a series without a name
 ORDER BY time, toUInt64OrZero(cluster), cluster, toUInt16OrZero(shard)
 
 -- from the rollup:
-SELECT toDateTime64(bucket, 3, 'UTC') AS time, cluster, toString(shard_id) AS shard, latency_ms, latency_max_ms
+WITH {edges:Array(Int64)} AS edges
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, cluster, toString(shard_id) AS shard, latency_ms, latency_max_ms
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalSecond({step:UInt32})) AS bucket,
+        roundDown(1000 * toInt64(time), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         cluster,
         {rollup:Identifier}.shard AS shard_id,
         toNullable(1000 * sum(latency_sum_s) / sum(samples)) AS latency_ms,
@@ -71,11 +71,8 @@ FROM
             ORDER BY max(latency_max_s) DESC, cluster, toString({rollup:Identifier}.shard)
             LIMIT {limit:UInt32}
         )
-    GROUP BY cluster, shard_id, bucket
-    ORDER BY cluster, shard_id, bucket WITH FILL
-        FROM toStartOfInterval(toDateTime({from:DateTime64(3, 'UTC')}), toIntervalSecond({step:UInt32}))
-        TO toDateTime({to:DateTime64(3, 'UTC')})
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY cluster, shard_id, edge
+    ORDER BY cluster, shard_id, bucket WITH FILL FROM 1 TO length(edges)
 )
 WHERE cluster != '' -- with no row at all, the fill makes a series without a name
 ORDER BY time, toUInt64OrZero(cluster), cluster, shard_id

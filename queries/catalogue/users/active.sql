@@ -6,7 +6,7 @@
 -- rollup: interactions_by_cluster without shard, command, guild
 -- param: from    DateTime64(3, 'UTC') = -30d Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: step    UInt32               = 1d   Width of a bucket, seconds
+-- param: step    UInt32               = 1d   Width of a bucket
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
 -- param: shard   Array(UInt16)        = []   Only these shards; empty: all
 -- param: command Array(String)        = []   Only these commands; empty: all
@@ -16,11 +16,13 @@
 -- column: guilds                count Guilds with an interaction, estimated
 -- column: interactions          count Interactions received, with a user key or without
 -- column: interactions_per_user count Interactions over users; null: there are none
-SELECT bucket AS time, users, guilds, interactions, interactions / nullIf(users, 0) AS interactions_per_user
+WITH {edges:Array(Int64)} AS edges
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, users, guilds, interactions, interactions / nullIf(users, 0) AS interactions_per_user
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalMillisecond(1000 * {step:UInt32})) AS bucket,
+        roundDown(toUnixTimestamp64Milli(time), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         uniqIf(user_key, user_key != 0) AS users,
         uniqIf(guild_id, guild_id != 0) AS guilds,
         count() AS interactions
@@ -30,30 +32,26 @@ FROM
         AND (empty({shard:Array(UInt16)}) OR shard IN {shard:Array(UInt16)})
         AND (empty({command:Array(String)}) OR command IN {command:Array(String)})
         AND (empty({guild:Array(UInt64)}) OR guild_id IN {guild:Array(UInt64)})
-    GROUP BY bucket
-    ORDER BY bucket WITH FILL
-        FROM toStartOfInterval({from:DateTime64(3, 'UTC')}, toIntervalMillisecond(1000 * {step:UInt32}))
-        TO {to:DateTime64(3, 'UTC')}
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY edge
+    ORDER BY bucket WITH FILL FROM 1 TO length(edges)
 )
 ORDER BY time
 
 -- from the rollup:
-SELECT toDateTime64(bucket, 3, 'UTC') AS time, users, guilds, interactions, interactions / nullIf(users, 0) AS interactions_per_user
+WITH {edges:Array(Int64)} AS edges
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, users, guilds, interactions, interactions / nullIf(users, 0) AS interactions_per_user
 FROM
 (
     SELECT
-        toStartOfInterval(time, toIntervalSecond({step:UInt32})) AS bucket,
+        roundDown(1000 * toInt64(time), edges) AS edge,
+        indexOf(edges, edge) AS bucket,
         uniqCombinedMerge(12)({rollup:Identifier}.users) AS users,
         uniqCombinedMerge(12)({rollup:Identifier}.guilds) AS guilds,
         sum({rollup:Identifier}.interactions) AS interactions
     FROM {rollup:Identifier}
     WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
         AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
-    GROUP BY bucket
-    ORDER BY bucket WITH FILL
-        FROM toStartOfInterval(toDateTime({from:DateTime64(3, 'UTC')}), toIntervalSecond({step:UInt32}))
-        TO toDateTime({to:DateTime64(3, 'UTC')})
-        STEP toIntervalSecond({step:UInt32})
+    GROUP BY edge
+    ORDER BY bucket WITH FILL FROM 1 TO length(edges)
 )
 ORDER BY time

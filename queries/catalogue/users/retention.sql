@@ -6,7 +6,6 @@
 -- table: interactions
 -- param: from    DateTime64(3, 'UTC') = -56d Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
--- param: tz      String               = UTC  Time zone in which weeks begin
 -- param: cluster Array(String)        = []   Only these clusters; empty: all
 -- param: command Array(String)        = []   Only these commands; empty: all
 -- param: guild   Array(UInt64)        = []   Only these guilds; empty: all

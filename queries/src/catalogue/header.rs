@@ -6,8 +6,8 @@ use super::{
     rollup,
 };
 use crate::{
-    parameter::{Kind, Parameter},
-    resolution::{FROM, STEP, TO, parse_step},
+    parameter::{Kind, Parameter, Scalar},
+    resolution::{EDGES, FROM, STEP, Step, TO, TZ},
 };
 
 /// What is wrong with a file.
@@ -65,6 +65,7 @@ pub(super) fn parse(noun: &str, name: &str, text: &str) -> Result<Question, Faul
     };
     check_names(&entries, &question)?;
     check_range(&entries, &question)?;
+    question.parameters.extend(standard(&question));
     check_statement(&entries, &question, &scan(text))?;
     let declared = at_most_one(&entries, "rollup")?.map(|entry| (entry.line, entry.value.as_str()));
     question.rollup = rollup::parse(&question, declared, from_rollup, text.lines().count() + 1)?;
@@ -135,10 +136,12 @@ fn one_of<T: Copy>(all: &[T], as_str: fn(T) -> &'static str) -> String {
 fn min_step(entries: &[Entry<'_>]) -> Result<u32, Fault> {
     match at_most_one(entries, "min_step")? {
         None => Ok(1),
-        Some(entry) => parse_step(&entry.value).map_or_else(
-            || fault(entry.line, format!("`{}` is no width of a bucket: expected such as 10s, 5m or 1h", entry.value)),
-            Ok,
-        ),
+        Some(entry) => match Step::parse(&entry.value) {
+            Some(Step::Seconds(seconds)) => Ok(seconds),
+            _ => {
+                fault(entry.line, format!("`{}` is no width of a bucket: expected such as 10s, 5m or 1h", entry.value))
+            }
+        },
     }
 }
 
@@ -169,6 +172,35 @@ fn parameter(entry: &Entry<'_>) -> Result<Parameter, Fault> {
     match parameter.check_default() {
         Err(bad) => fault(entry.line, format!("default of `{name}`: {}; expected {}", bad.message, bad.expected)),
         Ok(()) => Ok(parameter),
+    }
+}
+
+/// The parameters that a question has without declaring them.
+fn standard(question: &Question) -> Option<Parameter> {
+    let is_missing = question.parameter(FROM).is_some() && question.parameter(TZ).is_none();
+    is_missing.then(|| Parameter {
+        name: TZ.to_owned(),
+        kind: Kind::Zone,
+        default: Some("UTC".to_owned()),
+        doc: "IANA time zone of buckets, of moments without an offset, and of the answer's times".to_owned(),
+    })
+}
+
+/// The kind of the placeholder `name` if the SQL may use it: a declared parameter, or what the service makes of one.
+pub(super) fn kind_in_sql(question: &Question, name: &str) -> Option<Kind> {
+    match name {
+        EDGES => question.parameter(STEP).map(|_| Kind::Many(Scalar::Int64)),
+        _ => question.parameter(name).map(|declared| declared.kind),
+    }
+}
+
+/// Whether a statement with the placeholders of `scan` does without `parameter` and must not.
+pub(super) fn is_ignored(parameter: &Parameter, scan: &Scan<'_>) -> bool {
+    let uses = |name| scan.placeholders.iter().any(|used| used.name == name);
+    match parameter.kind {
+        Kind::Zone => false, // it is in the edges of the buckets, and in the answer's times
+        Kind::Step => !uses(STEP) && !uses(EDGES),
+        _ => !uses(&parameter.name),
     }
 }
 
@@ -229,6 +261,9 @@ fn check_range(entries: &[Entry<'_>], question: &Question) -> Result<(), Fault> 
     let has = |name| question.parameter(name).is_some();
     let line_of =
         |name| all(entries, "param").find(|entry| first_word(&entry.value).0 == name).map_or(1, |entry| entry.line);
+    if has(EDGES) {
+        return fault(line_of(EDGES), format!("`{EDGES}` is what the service makes of `{STEP}`: it is not declared"));
+    }
     if has(FROM) != has(TO) {
         let only = if has(FROM) { FROM } else { TO };
         return fault(line_of(only), "`from` and `to` come together: a range has two ends");
@@ -250,19 +285,19 @@ fn check_statement(entries: &[Entry<'_>], question: &Question, scan: &Scan<'_>) 
         return fault(line, "a second statement starts here: a question is one");
     }
     for used in &scan.placeholders {
-        match question.parameter(used.name) {
+        match kind_in_sql(question, used.name) {
             None => {
                 return fault(used.line, format!("`{}` is not declared: add `-- param: {} …`", used.name, used.name));
             }
-            Some(declared) if Kind::of(used.name, used.sql_type) != Some(declared.kind) => {
-                let declared = declared.kind.sql_type();
+            Some(declared) if Kind::of(used.name, used.sql_type) != Some(declared) => {
+                let declared = declared.sql_type();
                 return fault(used.line, format!("`{}` is declared as {declared}, not {}", used.name, used.sql_type));
             }
             Some(_) => {}
         }
     }
     for (entry, parameter) in all(entries, "param").zip(&question.parameters) {
-        if !scan.placeholders.iter().any(|used| used.name == parameter.name) {
+        if is_ignored(parameter, scan) {
             return fault(entry.line, format!("parameter `{}` is never used", parameter.name));
         }
     }
@@ -299,7 +334,9 @@ SELECT {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}, {step:UInt32}, {s
         let shard = question.parameter("shard").unwrap();
         assert_eq!((shard.kind.sql_type().as_str(), shard.default.as_deref()), ("Array(UInt16)", Some("0,1")));
         assert_eq!(question.parameter("guild").unwrap().default, None);
+        assert_eq!(question.parameter("tz").unwrap().kind, Kind::Zone, "every range has a time zone");
         assert_eq!(question.sql, GOOD, "ClickHouse gets the file unchanged");
+        parse("interactions", "volume", &GOOD.replace("{step:UInt32}", "{edges:Array(Int64)}")).unwrap();
     }
 
     /// Each change of the good file, the line that is blamed, and a word of the reason.
@@ -324,7 +361,10 @@ SELECT {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}, {step:UInt32}, {s
             ("-- column: n    count How many", "-- column: n    count", 14, "meaning"),
             ("-- column: n    count How many", "-- column: time count How many", 14, "twice"),
             ("-- column: time time  Start", "-- column: at   time  Start", 4, "time"),
+            ("-- param: guild UInt64  ", "-- param: edges Array(Int64)", 12, "not declared"),
             ("{guild:UInt64}", "1", 12, "never used"),
+            ("{step:UInt32}", "1", 10, "never used"),
+            ("{step:UInt32}", "{edges:Array(UInt64)}", 15, "Array(Int64)"),
             ("{guild:UInt64}", "{guild:UInt32}", 15, "UInt64"),
             ("{guild:UInt64}", "{guild:UInt64}, {other:UInt8}", 15, "other"),
             ("{guild:UInt64}\n", "{guild:UInt64};\nSELECT 2\n", 16, "second"),
@@ -342,7 +382,7 @@ SELECT {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}, {step:UInt32}, {s
         let header = "-- title: T\n-- description: D\n-- panel: stat\n-- table: t\n-- column: n count N\n";
         let half = format!("{header}-- param: to DateTime64(3, 'UTC') = now End\nSELECT {{to:DateTime64(3, 'UTC')}}");
         assert_eq!(parse("a", "b", &half).unwrap_err().line, 6);
-        let no_range = format!("{header}-- param: step UInt32 = 10 Step\nSELECT {{step:UInt32}}");
+        let no_range = format!("{header}-- param: step UInt32 = 10 Step\nSELECT {{edges:Array(Int64)}}");
         assert_eq!(parse("a", "b", &no_range).unwrap_err().line, 6);
         let nothing = format!("{header}\n");
         assert!(parse("a", "b", &nothing).unwrap_err().message.contains("no statement"));

@@ -8,10 +8,10 @@
 
 use super::{
     Question,
-    header::{Fault, fault},
+    header::{Fault, fault, is_ignored, kind_in_sql},
     placeholder::{is_name, scan},
 };
-use crate::parameter::Kind;
+use crate::{parameter::Kind, resolution::TZ};
 
 /// What separates the two statements.
 const MARK: &str = "\n-- from the rollup:\n";
@@ -29,6 +29,8 @@ pub(crate) struct Rollup {
     pub(crate) tables: String,
     /// How the names of its tables end.
     pub(crate) endings: Vec<&'static str>,
+    /// Whether its statement looks at the clock of the time zone.
+    pub(crate) uses_zone: bool,
     /// Parameters that it has no columns for; they must be empty.
     pub(crate) without: Vec<String>,
     /// The statement.
@@ -83,8 +85,8 @@ pub(super) fn parse(
             names_table = true;
             continue;
         }
-        let known = question.parameter(used.name).filter(|_| !without.iter().any(|name| name == used.name));
-        if known.is_none_or(|known| Kind::of(used.name, used.sql_type) != Some(known.kind)) {
+        let known = kind_in_sql(question, used.name).filter(|_| !without.iter().any(|name| name == used.name));
+        if known.is_none_or(|known| Kind::of(used.name, used.sql_type) != Some(known)) {
             let message = format!("`{{{}:{}}}` is no parameter that the rollup serves", used.name, used.sql_type);
             return fault(lines_above + used.line, message);
         }
@@ -92,12 +94,14 @@ pub(super) fn parse(
     if !names_table {
         return fault(lines_above + 1, format!("the statement must read from {{{TABLE_PARAMETER}:Identifier}}"));
     }
-    let unused = question.parameters.iter().map(|parameter| &parameter.name);
-    let mut unused =
-        unused.filter(|name| !without.contains(name) && !found.placeholders.iter().any(|used| used.name == **name));
-    match unused.next() {
+    let unused = question.parameters.iter().filter(|parameter| is_ignored(parameter, &found));
+    let mut unused = unused.map(|parameter| &parameter.name);
+    match unused.find(|name| !without.contains(name)) {
         Some(unused) => fault(line, format!("the rollup's statement does not use `{unused}`: say `without {unused}`")),
-        None => Ok(Some(Rollup { tables: tables.to_owned(), endings, without, sql: sql.to_owned() })),
+        None => {
+            let uses_zone = found.placeholders.iter().any(|used| used.name == TZ);
+            Ok(Some(Rollup { tables: tables.to_owned(), endings, uses_zone, without, sql: sql.to_owned() }))
+        }
     }
 }
 

@@ -1,17 +1,21 @@
 //! Which table answers: the raw rows or one of a rollup's three.
 //!
-//! The coarsest that still divides the range finely enough, of those whose buckets the steps are made of and that are kept
-//! for so long. A rollup answers for whole buckets, so the range is widened to them, and the answer's `meta` says so.
+//! The coarsest that still divides the range finely enough, of those whose buckets the answer's are made of and that are kept
+//! for so long: a day in Berlin is made of hours, a day in Kolkata of minutes. A question that has no buckets and
+//! looks at the clock is made of hours. A rollup answers for whole buckets, so the range is widened to them, and the answer's
+//! `meta` says so.
 
 use shardlake_schema::TimeMs;
 
-use super::{Range, Resolved};
+use super::{Buckets, Range, Resolved, Step};
 use crate::{
     catalogue::{Question, TABLE_PARAMETER},
     parameter::Value,
 };
 
 const DAY_S: u64 = 86_400;
+
+const HOUR: Step = Step::Seconds(3_600);
 
 /// A rollup's tables: how they end, how wide a bucket is, from which range on they answer, and for how long they are kept
 /// by default (`schema/migrations/`), all in seconds.
@@ -29,14 +33,19 @@ pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
         return;
     }
     let age_s = u64::try_from((now.0 - range.from.0) / 1000).unwrap_or(0);
-    let fits = |width_s: u64| asked.step_s.is_none_or(|step_s| u64::from(step_s).is_multiple_of(width_s));
+    let ms = |width_s: u64| i64::try_from(1000 * width_s).unwrap_or(i64::MAX);
+    let hours = || Buckets::new(range, HOUR, &asked.zone);
+    let fits = |width_s: u64| match &asked.buckets {
+        Some(buckets) => buckets.are_made_of(ms(width_s)),
+        None => !rollup.uses_zone || hours().are_made_of(ms(width_s)),
+    };
     let mut usable = TABLES
         .into_iter()
-        .filter(|(ending, width_s, _, kept_s)| rollup.endings.contains(ending) && fits(*width_s) && age_s <= *kept_s);
+        .filter(|(ending, width_s, _, kept_s)| rollup.endings.contains(ending) && age_s <= *kept_s && fits(*width_s));
     let coarsest = usable.rfind(|(_, _, shortest_s, _)| range.length_s() >= *shortest_s);
     let Some((ending, width_s, ..)) = coarsest else { return };
 
-    let width_ms = i64::try_from(1000 * width_s).unwrap_or(i64::MAX);
+    let width_ms = ms(width_s);
     let to = range.to.0.saturating_add(width_ms - 1);
     let range = Range {
         from: TimeMs(range.from.0 - range.from.0.rem_euclid(width_ms)),
@@ -95,6 +104,10 @@ mod tests {
             ("from=-7d&step=400", "interactions"),
             ("from=-365d&step=7d", "interactions_by_cluster_1d"),
             ("from=-365d&step=36h", "interactions_by_cluster_1h"),
+            ("from=-365d&step=1mo", "interactions_by_cluster_1d"),
+            ("from=-365d&step=1d&tz=Europe/Berlin", "interactions_by_cluster_1h"),
+            ("from=-60d&step=1d&tz=Asia/Kolkata", "interactions_by_cluster_1m"),
+            ("from=-7d&step=1h&tz=Asia/Kolkata", "interactions_by_cluster_1m"),
         ] {
             assert_eq!(table("interactions/volume", query), expected, "{query}");
         }
@@ -107,8 +120,8 @@ mod tests {
         let catalogue = Catalogue::builtin();
         let asked = resolve(catalogue.get("interactions/by_cluster").unwrap(), &pairs, NOW).unwrap();
         let range = asked.range.unwrap();
-        assert_eq!(crate::moment::iso8601(range.from), "2026-08-11T10:00:00.000Z");
-        assert_eq!(crate::moment::iso8601(range.to), "2026-08-31T00:00:00.000Z");
+        assert_eq!(crate::moment::iso8601(range.from, &asked.zone), "2026-08-11T10:00:00.000Z");
+        assert_eq!(crate::moment::iso8601(range.to, &asked.zone), "2026-08-31T00:00:00.000Z");
         assert!(asked.values.contains(&("from".into(), Value::Time(range.from))));
     }
 }
