@@ -5,6 +5,7 @@
 -- table: batches
 -- param: from       DateTime64(3, 'UTC') = -7d Start of the range, included
 -- param: to         DateTime64(3, 'UTC') = now End of the range, left out
+-- param: cluster    Array(String)        = []  Rows that landed: only of these clusters; empty: all
 -- param: table_name Array(String)        = []  Only these tables; empty: all
 -- column: table_name         text  Table
 -- column: rows               count Rows it holds
@@ -22,6 +23,7 @@ WITH
         SELECT table AS table_name, toNullable(sum(batches.rows)) AS rows
         FROM batches
         WHERE last_time >= {from:DateTime64(3, 'UTC')} AND last_time < {to:DateTime64(3, 'UTC')}
+            AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
         GROUP BY table
     )
 SELECT
@@ -37,7 +39,7 @@ SELECT
 FROM system.tables AS tables
 LEFT JOIN landed ON landed.table_name = tables.name
 -- The tables of a ClickHouse cluster's readers are `Distributed`, and the ones that hold rows lie in the database beside theirs.
-WHERE database IN (currentDatabase(), replaceRegexpOne(currentDatabase(), '_all$', ''))
+WHERE currentDatabase() IN (database, concat(database, '_all'))
     AND engine LIKE '%MergeTree' AND name NOT LIKE 'migration%'
     AND (empty({table_name:Array(String)}) OR name IN {table_name:Array(String)})
 ORDER BY disk_bytes DESC, table_name
