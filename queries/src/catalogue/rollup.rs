@@ -96,15 +96,37 @@ pub(super) fn parse(
     }
     let unused = question.parameters.iter().filter(|parameter| is_ignored(parameter, &found));
     let mut unused = unused.map(|parameter| &parameter.name);
-    match unused.find(|name| !without.contains(name)) {
-        Some(unused) => fault(line, format!("the rollup's statement does not use `{unused}`: say `without {unused}`")),
-        None => {
-            let uses_zone = found.placeholders.iter().any(|used| used.name == TZ);
-            Ok(Some(Rollup { tables: tables.to_owned(), endings, uses_zone, without, sql: sql.to_owned() }))
-        }
+    if let Some(unused) = unused.find(|name| !without.contains(name)) {
+        return fault(line, format!("the rollup's statement does not use `{unused}`: say `without {unused}`"));
     }
+    let uses_zone = found.placeholders.iter().any(|used| used.name == TZ);
+    Ok(Some(Rollup { tables: tables.to_owned(), endings, uses_zone, without, sql: sql.to_owned() }))
 }
 
 fn words(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::header;
+
+    fn parse(rollup: &str) -> Result<Vec<&'static str>, String> {
+        let text = format!(
+            "-- title: T\n-- description: D\n-- panel: stat\n-- table: t\n-- rollup: {rollup}\n-- column: n count N\nSELECT 1 AS n\n\n\
+             -- from the rollup:\nSELECT sum(m) AS n FROM {{rollup:Identifier}}\n"
+        );
+        let question = header::parse("noun", "question", &text).map_err(|fault| fault.message)?;
+        Ok(question.rollup.unwrap().endings)
+    }
+
+    #[test]
+    fn a_rollup_names_the_tables_that_there_are() {
+        assert_eq!(parse("things"), Ok(vec!["1m", "1h", "1d"]));
+        assert_eq!(parse("things by 1d, 1h"), Ok(vec!["1h", "1d"]));
+        for bad in ["things by 2h", "things by 1h, 1h", "things by 1h 1d", "things, others"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert!(parse("things without cluster").unwrap_err().contains("cluster"));
+    }
 }

@@ -114,6 +114,31 @@ mod tests {
     }
 
     #[test]
+    fn only_tables_that_there_are_answer() {
+        for (id, query, expected) in [
+            ("shards/latency", "from=-7d&step=1h", "shard_latency_1h"),
+            ("shards/latency", "from=-60d&step=1d", "shard_latency_1h"),
+            ("shards/latency", "from=-7d&step=1800", "samples"),
+            ("guilds/top", "from=-29d", "interactions"),
+            ("guilds/top", "from=-30d", "interactions_by_guild_1d"),
+        ] {
+            assert_eq!(table(id, query), expected, "{id}?{query}");
+        }
+    }
+
+    #[test]
+    fn a_question_about_the_clock_is_made_of_its_hours() {
+        for (query, expected) in [
+            ("from=-60d", "interactions_by_cluster_1h"),
+            ("from=-60d&tz=America/New_York", "interactions_by_cluster_1h"),
+            ("from=-60d&tz=Asia/Kolkata", "interactions_by_cluster_1m"),
+            ("from=-200d&tz=Asia/Kolkata", "interactions"),
+        ] {
+            assert_eq!(table("interactions/heatmap", query), expected, "{query}");
+        }
+    }
+
+    #[test]
     fn the_range_is_widened_to_whole_buckets() {
         let pairs =
             [("from", "2026-08-11T10:30:01Z"), ("to", "2026-08-31T00:00:00Z")].map(|(a, b)| (a.into(), b.into()));
