@@ -15,7 +15,7 @@ use crate::{
     error::AskError,
     limits::MAX_ROWS,
     moment,
-    resolution::{Range, Resolved, Step},
+    resolution::{Page, Range, Resolved, Step},
 };
 
 /// The part of `JSONCompact` that we use.
@@ -45,6 +45,14 @@ struct Statistics {
 struct Answer<'a> {
     question: &'a str,
     columns: &'a [ColumnType],
+    #[serde(flatten)]
+    asked: Section<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<Section<'a>>,
+}
+
+#[derive(Serialize)]
+struct Section<'a> {
     rows: Vec<RowOut<'a>>,
     meta: Meta<'a>,
 }
@@ -57,12 +65,26 @@ struct Meta<'a> {
     step_s: Option<u32>,
     time_zone: &'a str,
     table: &'a str,
+    limited: bool,
+    next_cursor: Option<String>,
     #[serde(flatten)]
     completeness: &'a Completeness,
     rows_read: u64,
     bytes_read: u64,
     elapsed_ms: f64,
     query_id: &'a str,
+}
+
+/// What ClickHouse said to a question about one range.
+pub(crate) struct Replied<'a> {
+    /// What was asked.
+    pub(crate) asked: &'a Resolved,
+    /// Its document.
+    pub(crate) document: Vec<u8>,
+    /// What is known of the data behind it.
+    pub(crate) completeness: Completeness,
+    /// The query's id.
+    pub(crate) query_id: String,
 }
 
 /// A finished reply.
@@ -73,14 +95,32 @@ pub(crate) struct Reply {
     pub(crate) rows_read: u64,
 }
 
-/// Writes the reply to what was asked from ClickHouse's `document`.
+/// Writes the reply to `question`, from what ClickHouse said about the range, and about the one before if it was asked.
 pub(crate) fn write(
     question: &Question,
-    asked: &Resolved,
-    document: &[u8],
-    completeness: &Completeness,
-    query_id: &str,
+    replied: &Replied<'_>,
+    previous: Option<&Replied<'_>>,
 ) -> Result<Reply, AskError> {
+    let mut document = parse(&replied.document)?;
+    let mut before = previous.map(|previous| parse(&previous.document)).transpose()?;
+    let limited = cut(question, replied.asked, &mut document);
+    let limited_before =
+        previous.zip(before.as_mut()).is_some_and(|(previous, before)| cut(question, previous.asked, before));
+    let shapes: Vec<Shape> = document.meta.iter().map(|column| Shape::of(question, column)).collect();
+    let rows_read = document.statistics.rows_read + before.as_ref().map_or(0, |before| before.statistics.rows_read);
+    let answer = Answer {
+        question: &question.id(),
+        columns: &document.meta,
+        asked: section(question, replied, &document, &shapes, limited),
+        previous: previous
+            .zip(before.as_ref())
+            .map(|(previous, before)| section(question, previous, before, &shapes, limited_before)),
+    };
+    let body = serde_json::to_vec(&answer).map_err(|error| AskError::Failed { message: error.to_string() })?;
+    Ok(Reply { body, rows_read })
+}
+
+fn parse(document: &[u8]) -> Result<Document<'_>, AskError> {
     let document: Document<'_> = serde_json::from_slice(document).map_err(|error| {
         let message =
             format!("ClickHouse did not answer in JSONCompact ({error}); is there a FORMAT in the question's SQL?");
@@ -89,17 +129,28 @@ pub(crate) fn write(
     if document.data.len() as u64 > MAX_ROWS {
         return Err(AskError::TooLarge);
     }
-    let shapes: Vec<Shape> = document.meta.iter().map(|column| Shape::of(question, column)).collect();
+    Ok(document)
+}
+
+/// Cuts the document to the page that was asked for. Whether there may be more.
+fn cut(question: &Question, asked: &Resolved, document: &mut Document<'_>) -> bool {
+    let names: Vec<&str> = document.meta.iter().map(|column| column.name.as_str()).collect();
+    asked.page.as_ref().is_some_and(|page| page.cut(question, &names, &mut document.data))
+}
+
+fn section<'a>(
+    question: &'a Question,
+    replied: &'a Replied<'_>,
+    document: &'a Document<'_>,
+    shapes: &'a [Shape],
+    limited: bool,
+) -> Section<'a> {
+    let asked = replied.asked;
     let at = |pick: fn(&Range) -> TimeMs| asked.range.as_ref().map(|range| moment::iso8601(pick(range), &asked.zone));
     let step = asked.buckets.as_ref().map(|buckets| buckets.step);
-    let answer = Answer {
-        question: &question.id(),
-        columns: &document.meta,
-        rows: document
-            .data
-            .iter()
-            .map(|cells| RowOut { columns: &document.meta, shapes: &shapes, cells, zone: &asked.zone })
-            .collect(),
+    let row = |cells| RowOut { columns: &document.meta, shapes, cells, zone: &asked.zone };
+    Section {
+        rows: document.data.iter().map(|cells| row(cells)).collect(),
         meta: Meta {
             from: at(|range| range.from),
             to: at(|range| range.to),
@@ -107,15 +158,15 @@ pub(crate) fn write(
             step_s: step.map(Step::nominal_s),
             time_zone: moment::zone_name(&asked.zone),
             table: asked.rollup.as_deref().unwrap_or(&question.table),
-            completeness,
+            limited,
+            next_cursor: asked.page.as_ref().filter(|_| limited).and_then(Page::next),
+            completeness: &replied.completeness,
             rows_read: document.statistics.rows_read,
             bytes_read: document.statistics.bytes_read,
             elapsed_ms: (document.statistics.elapsed * 1e6).round() / 1e3,
-            query_id,
+            query_id: &replied.query_id,
         },
-    };
-    let body = serde_json::to_vec(&answer).map_err(|error| AskError::Failed { message: error.to_string() })?;
-    Ok(Reply { body, rows_read: document.statistics.rows_read })
+    }
 }
 
 /// How a column's cells are rewritten.

@@ -11,12 +11,24 @@
 //! | `table` | 1 | the table it reads; how fresh and complete an answer is, is judged by it |
 //! | `rollup` | 0 or 1 | the rollups that answer, too, and the filters they lack: see `catalogue/rollup.rs` |
 //! | `min_step` | 0 or 1 | the finest `step` that makes sense, such as `10s`; a `step` is a multiple of it; default `1s` |
+//! | `limit_by` | 0 or 1 | the columns whose combinations the parameter `limit` counts, such as `cluster, shard`; default: rows |
 //! | `param` | any | `name Type [= default] meaning`; without a default it is required |
 //! | `column` | any | `name unit meaning`, in the order of the answer: see [`Unit`] |
 //!
 //! `param: from` and `to` (both `DateTime64(3, 'UTC')`) and `step` (`UInt32`) are the range and the width of its buckets.
 //! The text below the header is one statement. Every `{name:Type}` in it is declared, with the same type, and every declared
 //! parameter is used; the parser insists.
+//!
+//! # Limits
+//! A limit is announced: `meta.limited` says that it was reached. The statement of a question with `limit` ends with
+//! `LIMIT {limit:UInt32} OFFSET {offset:UInt64}`, or has it where it chooses the series to draw. With an `{offset:UInt64}` the
+//! question has the parameter `cursor`, and its answers `meta.next_cursor`. The service asks for one row more than `limit`
+//! and does not answer it, so the surplus row must come last; where `limit` counts something else, `limit_by` names it.
+//! Order by enough columns to make the order certain, or pages repeat rows and leave out others.
+//!
+//! # Comparisons
+//! Every question with a range has the parameter `compare`: with `previous` its statement is asked a second time, for the
+//! range before. There is nothing to declare.
 //!
 //! # Time zones and buckets
 //! A question with a range also has the parameter `tz`, without declaring it: the zone in which words without an offset are
@@ -83,7 +95,10 @@ pub struct Question {
     pub table: String,
     /// The finest step that makes sense, seconds; every step is a multiple of it.
     pub min_step_s: u32,
-    /// Its parameters, as the header lists them.
+    /// The columns whose combinations `limit` counts; empty: it counts rows.
+    #[serde(skip)]
+    pub(crate) limit_by: Vec<String>,
+    /// Its parameters: those that the header lists, and then those that every such question has.
     pub parameters: Vec<Parameter>,
     /// The columns of the answer, in order.
     pub columns: Vec<Column>,

@@ -47,10 +47,15 @@ pub(crate) fn zone_name(zone: &TimeZone) -> &str {
     zone.iana_name().unwrap_or("UTC")
 }
 
+/// Whether questions may be asked about `time`.
+pub(crate) fn is_taken(time: TimeMs) -> bool {
+    (TimeMs(0)..END).contains(&time)
+}
+
 /// Reads a moment.
 pub(crate) fn parse(text: &str, clock: &Clock) -> Result<TimeMs, BadValue> {
     let time = relative(text, clock.now).or_else(|| epoch(text)).or_else(|| iso(text, &clock.zone));
-    time.filter(|time| (TimeMs(0)..END).contains(time)).ok_or_else(|| refuse(text, EXPECTED.to_owned()))
+    time.filter(|time| is_taken(*time)).ok_or_else(|| refuse(text, EXPECTED.to_owned()))
 }
 
 /// `now`, `-1h`, and Grafana's `now-1h`.

@@ -40,6 +40,8 @@ pub enum Kind {
     Step,
     /// The parameter `tz`, `String`: an IANA time zone.
     Zone,
+    /// The parameters `compare` and `cursor`, `String`: words for the service; the SQL cannot use them.
+    Word,
     /// One value.
     One(Scalar),
     /// Any number of values; of a filter, none means all.
@@ -113,7 +115,8 @@ impl Scalar {
 impl Kind {
     /// The types that a header may name, for its error messages.
     pub(crate) const TYPES: &str = "expected UInt16, UInt32, UInt64, Int64, Float64, String, Array(…) of these, or \
-        DateTime64(3, 'UTC'); `from` and `to` are DateTime64(3, 'UTC'), `step` is UInt32, `tz` is String";
+        DateTime64(3, 'UTC'); `from` and `to` are DateTime64(3, 'UTC'), `step` is UInt32, `tz`, \
+        `compare` and `cursor` are String";
 
     /// The kind of the parameter `name` with the type `sql_type`; `None`: it cannot have that type.
     pub(crate) fn of(name: &str, sql_type: &str) -> Option<Self> {
@@ -127,6 +130,9 @@ impl Kind {
             (resolution::FROM | resolution::TO, kind) => (kind == Kind::Time).then_some(kind),
             (resolution::STEP, kind) => (kind == Kind::One(Scalar::UInt32)).then_some(Kind::Step),
             (resolution::TZ, kind) => (kind == Kind::One(Scalar::String)).then_some(Kind::Zone),
+            (resolution::COMPARE | resolution::CURSOR, kind) => {
+                (kind == Kind::One(Scalar::String)).then_some(Kind::Word)
+            }
             (_, kind) => Some(kind),
         }
     }
@@ -136,7 +142,7 @@ impl Kind {
         match self {
             Kind::Time => TIME.to_owned(),
             Kind::Step => Scalar::UInt32.sql_type().to_owned(),
-            Kind::Zone => Scalar::String.sql_type().to_owned(),
+            Kind::Zone | Kind::Word => Scalar::String.sql_type().to_owned(),
             Kind::One(scalar) => scalar.sql_type().to_owned(),
             Kind::Many(scalar) => format!("Array({})", scalar.sql_type()),
         }
@@ -200,6 +206,7 @@ impl Parameter {
             (Kind::Time, _) => moment::parse(one(given), clock).map(Value::Time),
             (Kind::Zone, _) => Ok(Value::Text(moment::zone_name(&moment::zone(one(given))?).to_owned())),
             (Kind::Step, _) => Err(refuse(one(given), resolution::EXPECTED_STEP.to_owned())),
+            (Kind::Word, _) => Ok(Value::Text(one(given).to_owned())),
             (Kind::One(scalar), _) => scalar.parse(one(given)).ok_or_else(|| refuse(one(given), scalar.expected())),
         }
     }

@@ -4,13 +4,18 @@ mod step;
 
 mod buckets;
 
+mod page;
+
 mod rollup;
+
+mod compare;
 
 use jiff::tz::TimeZone;
 use shardlake_schema::TimeMs;
 
 pub(crate) use self::{
     buckets::Buckets,
+    page::Page,
     step::{AUTO, EXPECTED as EXPECTED_STEP, Step},
 };
 use crate::{
@@ -36,11 +41,20 @@ pub(crate) const TZ: &str = "tz";
 /// What the SQL gets for `step`: where each bucket begins, and where the last one ends, ms since 1970.
 pub(crate) const EDGES: &str = "edges";
 
+/// `previous`: see `compare.rs`.
+pub(crate) const COMPARE: &str = "compare";
+
+/// Where to go on: see [`Page`].
+pub(crate) const CURSOR: &str = "cursor";
+
+/// What the SQL gets for `cursor`: how many to leave out.
+pub(crate) const OFFSET: &str = "offset";
+
 /// The filter that also narrows what is said about freshness and gaps.
 const CLUSTER: &str = "cluster";
 
-/// How many rows at most.
-const LIMIT: &str = "limit";
+/// How many rows, or other things, at most.
+pub(crate) const LIMIT: &str = "limit";
 
 /// A range of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +68,7 @@ pub(crate) struct Range {
 /// A question with values for all of its parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Resolved {
-    /// Each parameter and its value.
+    /// Each parameter that the SQL may use, and its value.
     pub(crate) values: Vec<(String, Value)>,
     /// The range, if the question has one.
     pub(crate) range: Option<Range>,
@@ -62,6 +76,10 @@ pub(crate) struct Resolved {
     pub(crate) zone: TimeZone,
     /// The buckets, if the question has any.
     pub(crate) buckets: Option<Buckets>,
+    /// The part of the answer, if the question has a limit.
+    pub(crate) page: Option<Page>,
+    /// The same of the range before, if that is to be compared.
+    pub(crate) previous: Option<Box<Resolved>>,
     /// The rollup that answers, if it is not the raw table.
     pub(crate) rollup: Option<String>,
     /// The clusters asked about; empty: all. Ready to be sent as an array of strings.
@@ -78,7 +96,7 @@ pub(crate) fn resolve(question: &Question, pairs: &[(String, String)], now: Time
     }
     let clock = Clock { now, zone: zone(question, pairs)? };
     let mut values = Vec::new();
-    for parameter in question.parameters.iter().filter(|parameter| parameter.kind != Kind::Step) {
+    for parameter in question.parameters.iter().filter(|parameter| !matches!(parameter.kind, Kind::Step | Kind::Word)) {
         let given = given(pairs, &parameter.name, parameter.default.as_deref());
         let bad = |bad| AskError::bad_parameter(&parameter.name, bad);
         if given.is_empty() {
@@ -91,26 +109,90 @@ pub(crate) fn resolve(question: &Question, pairs: &[(String, String)], now: Time
         values.push((parameter.name.clone(), value));
     }
 
+    let cursor = word(pairs, CURSOR)?;
+    let asked = range(&values, &clock.zone)?;
+    let page = Page::turn(question, cursor, &mut values, asked).map_err(|bad| AskError::bad_parameter(CURSOR, bad))?;
     let range = range(&values, &clock.zone)?;
-    let buckets = match (question.parameter(STEP), range) {
+    let step = match (question.parameter(STEP), range) {
         (Some(parameter), Some(range)) => {
             let given = given(pairs, STEP, parameter.default.as_deref());
             let step = Step::choose(&given, range, question.min_step_s);
-            let step = step.map_err(|bad| AskError::bad_parameter(STEP, bad))?;
-            Some(Buckets::new(range, step, &clock.zone))
+            Some(step.map_err(|bad| AskError::bad_parameter(STEP, bad))?)
         }
         _ => None,
     };
-    if let Some(buckets) = &buckets {
-        let edges = buckets.edges_ms.iter().copied().map(Value::Int).collect();
-        values.push((STEP.to_owned(), Value::UInt(buckets.step.nominal_s().into())));
-        values.push((EDGES.to_owned(), Value::List(edges)));
+    let mut asked = Resolved::new(question, &values, range, step, &clock, page.as_ref());
+    let bad = |bad| AskError::bad_parameter(COMPARE, bad);
+    if compare::parse(word(pairs, COMPARE)?).map_err(bad)? {
+        let previous = asked.range.and_then(|range| compare::previous(range, &clock.zone)).ok_or_else(|| {
+            let message = "the range before this one begins before 1970".to_owned();
+            bad(BadValue { message, expected: "a later `from`".to_owned() })
+        })?;
+        let previous = Resolved::new(question, &values, Some(previous), step, &clock, page.as_ref());
+        asked.previous = Some(Box::new(previous));
     }
-    let clusters = values.iter().find(|(name, value)| name == CLUSTER && matches!(value, Value::List(_)));
-    let clusters = clusters.map_or_else(|| Value::List(Vec::new()), |(_, value)| value.clone());
-    let mut asked = Resolved { values, range, zone: clock.zone, buckets, rollup: None, clusters };
-    rollup::choose(question, &mut asked, now);
     Ok(asked)
+}
+
+impl Resolved {
+    /// The question with these `values`, asked of `range`: cuts the buckets and chooses the table.
+    fn new(
+        question: &Question,
+        values: &[(String, Value)],
+        range: Option<Range>,
+        step: Option<Step>,
+        clock: &Clock,
+        page: Option<&Page>,
+    ) -> Self {
+        let mut values = values.to_vec();
+        if let Some(range) = range {
+            set_range(&mut values, range);
+        }
+        let buckets = range.zip(step).map(|(range, step)| Buckets::new(range, step, &clock.zone));
+        if let Some(buckets) = &buckets {
+            let edges = buckets.edges_ms.iter().copied().map(Value::Int).collect();
+            values.push((STEP.to_owned(), Value::UInt(buckets.step.nominal_s().into())));
+            values.push((EDGES.to_owned(), Value::List(edges)));
+        }
+        let clusters = values.iter().find(|(name, value)| name == CLUSTER && matches!(value, Value::List(_)));
+        let clusters = clusters.map_or_else(|| Value::List(Vec::new()), |(_, value)| value.clone());
+        let (zone, page) = (clock.zone.clone(), page.cloned());
+        let mut asked = Self { values, range, zone, buckets, page, previous: None, rollup: None, clusters };
+        rollup::choose(question, &mut asked, clock.now);
+        asked
+    }
+
+    /// Each parameter and its value for an answer that is held in memory: where it has a page, the SQL is asked for a row
+    /// more than the page holds.
+    pub(crate) fn values_of_page(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.values.iter().map(|(name, value)| match &self.page {
+            Some(page) if name == LIMIT => (name.as_str(), &page.one_more),
+            _ => (name.as_str(), value),
+        })
+    }
+}
+
+/// Puts `range` in the place of the one among `values`.
+fn set_range(values: &mut [(String, Value)], range: Range) {
+    for (name, value) in values {
+        match name.as_str() {
+            FROM => *value = Value::Time(range.from),
+            TO => *value = Value::Time(range.to),
+            _ => {}
+        }
+    }
+}
+
+/// The word for `name`, which means something to the service alone; empty: none was given.
+fn word<'a>(pairs: &'a [(String, String)], name: &str) -> Result<&'a str, AskError> {
+    match given(pairs, name, None)[..] {
+        [] => Ok(""),
+        [word] => Ok(word),
+        ref given => {
+            let message = format!("given {} times", given.len());
+            Err(AskError::bad_parameter(name, BadValue { message, expected: "it once".to_owned() }))
+        }
+    }
 }
 
 /// The time zone, which words of other parameters are read in.

@@ -31,14 +31,14 @@ use tokio::{
 };
 
 use crate::{
-    answer::{self, Reply},
+    answer::{self, Replied, Reply},
     catalogue::{Catalogue, Question},
     completeness,
     error::{AskError, reply},
     execute::{Source, new_query_id, within_deadline},
     limits::{Limits, REPLY_DEADLINE},
     metrics::Metrics,
-    resolution::resolve,
+    resolution::{Resolved, resolve},
 };
 
 const PAGE: &str = include_str!("../web/index.html");
@@ -91,17 +91,29 @@ impl Service {
     async fn ask(&self, question: &Question, query: &str) -> Result<Reply, AskError> {
         let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let asked = resolve(question, &pairs, TimeMs::now())?;
+        let before = async {
+            match &asked.previous {
+                Some(previous) => self.reply(question, previous).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (replied, before) = tokio::try_join!(self.reply(question, &asked), before)?;
+        answer::write(question, &replied, before.as_ref())
+    }
+
+    /// What ClickHouse says to `question`.
+    async fn reply<'a>(&self, question: &Question, asked: &'a Resolved) -> Result<Replied<'a>, AskError> {
         let sql = match (&asked.rollup, &question.rollup) {
             (Some(_), Some(rollup)) => &rollup.sql,
             _ => &question.sql,
         };
         let source = self.source().await?;
         let query_id = new_query_id();
-        let query = source.query(sql, &query_id, asked.values.iter().map(|(name, value)| (name.as_str(), value)));
+        let query = source.query(sql, &query_id, asked.values_of_page());
         let (document, completeness) =
-            tokio::try_join!(source.document(query), completeness::check(source, &question.table, &asked, &query_id),)
+            tokio::try_join!(source.document(query), completeness::check(source, &question.table, asked, &query_id),)
                 .inspect_err(|error| tracing::warn!(question = question.id(), query_id, %error, "no answer"))?;
-        answer::write(question, &asked, &document, &completeness, &query_id)
+        Ok(Replied { asked, document, completeness, query_id })
     }
 
     /// The tables that the catalogue reads and ClickHouse lacks, or does not show to this user.

@@ -71,7 +71,7 @@ impl<'a> View<'a> {
             assert!(!missed, "{}: write every {placeholder} just like this", question.id());
             sql = sql.replace(&placeholder, &self.bind(parameter));
         }
-        sql = sql.replace("{edges:Array(Int64)}", &self.edges());
+        sql = sql.replace("{edges:Array(Int64)}", &self.edges()).replace("{offset:UInt64}", "0");
         let head = format!("-- {}, generated: edit it there", file(&question.id()));
         match self.selected {
             None => format!("{head}\n{sql}"),
@@ -100,7 +100,9 @@ impl<'a> View<'a> {
                 let elements = default().split(',').filter(|element| *element != "[]").map(quoted).collect::<Vec<_>>();
                 format!("CAST([{}], '{}')", elements.join(", "), parameter.kind.sql_type())
             }
-            (_, Kind::One(_) | Kind::Zone) => format!("CAST({}, '{}')", quoted(default()), parameter.kind.sql_type()),
+            (_, Kind::One(_) | Kind::Zone | Kind::Word) => {
+                format!("CAST({}, '{}')", quoted(default()), parameter.kind.sql_type())
+            }
             (name, Kind::Time) => panic!("{}: no macro stands for {name}", self.question.id()),
         }
     }

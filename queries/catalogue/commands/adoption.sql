@@ -4,6 +4,7 @@
 -- panel: timeseries
 -- table: interactions
 -- rollup: interactions_by_command without cluster, shard
+-- limit_by: command
 -- param: from    DateTime64(3, 'UTC') = -30d Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: step    UInt32               = 1d   Width of a bucket
@@ -59,7 +60,7 @@ FROM
         WHERE empty({command:Array(String)}) OR command IN {command:Array(String)}
         GROUP BY command
         ORDER BY sum(uses) DESC, command
-        LIMIT {limit:UInt32}
+        LIMIT {limit:UInt32} OFFSET {offset:UInt64}
     )
     ORDER BY command, bucket WITH FILL FROM 1 TO length(edges)
 )
@@ -105,7 +106,7 @@ FROM
         WHERE empty({command:Array(String)}) OR command IN {command:Array(String)}
         GROUP BY command
         ORDER BY sum(uses) DESC, command
-        LIMIT {limit:UInt32}
+        LIMIT {limit:UInt32} OFFSET {offset:UInt64}
     )
     ORDER BY command, bucket WITH FILL FROM 1 TO length(edges)
 )

@@ -60,4 +60,4 @@ FROM
 WHERE outcome IN ('error', 'panic', 'timed_out')
     AND (empty({error_type:Array(String)}) OR error_type IN {error_type:Array(String)})
 ORDER BY errors DESC, command, type, outcome, error_type
-LIMIT {limit:UInt32}
+LIMIT {limit:UInt32} OFFSET {offset:UInt64}

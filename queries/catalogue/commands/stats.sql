@@ -58,7 +58,7 @@ WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
     AND (empty({guild:Array(UInt64)}) OR guild_id IN {guild:Array(UInt64)})
 GROUP BY command, type
 ORDER BY interactions DESC, command, type
-LIMIT {limit:UInt32}
+LIMIT {limit:UInt32} OFFSET {offset:UInt64}
 
 -- from the rollup:
 WITH
@@ -89,4 +89,4 @@ WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
     AND (empty({type:Array(String)}) OR type IN {type:Array(String)})
 GROUP BY command, type
 ORDER BY interactions DESC, command, type
-LIMIT {limit:UInt32}
+LIMIT {limit:UInt32} OFFSET {offset:UInt64}

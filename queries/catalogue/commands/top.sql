@@ -36,7 +36,7 @@ WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
     AND (empty({shard:Array(UInt16)}) OR shard IN {shard:Array(UInt16)})
 GROUP BY command, type
 ORDER BY interactions DESC, command, type
-LIMIT {limit:UInt32}
+LIMIT {limit:UInt32} OFFSET {offset:UInt64}
 
 -- from the rollup:
 WITH quantilesBFloat16Merge(0.5, 0.95)(response) AS responses
@@ -55,4 +55,4 @@ FROM {rollup:Identifier}
 WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
 GROUP BY command, type
 ORDER BY interactions DESC, command, type
-LIMIT {limit:UInt32}
+LIMIT {limit:UInt32} OFFSET {offset:UInt64}

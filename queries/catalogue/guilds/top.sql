@@ -33,7 +33,7 @@ WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
     AND (empty({command:Array(String)}) OR command IN {command:Array(String)})
 GROUP BY interactions.guild_id
 ORDER BY interactions DESC, interactions.guild_id
-LIMIT {limit:UInt32}
+LIMIT {limit:UInt32} OFFSET {offset:UInt64}
 
 -- from the rollup:
 SELECT
@@ -49,4 +49,4 @@ WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
     AND {rollup:Identifier}.guild_id != 0
 GROUP BY {rollup:Identifier}.guild_id
 ORDER BY interactions DESC, {rollup:Identifier}.guild_id
-LIMIT {limit:UInt32}
+LIMIT {limit:UInt32} OFFSET {offset:UInt64}

@@ -29,4 +29,4 @@ WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
     AND hasAll(label_pairs, {label:Array(String)})
 GROUP BY name, cluster, arrayMap((key, text) -> concat(key, '=', text), mapKeys(samples.labels), mapValues(samples.labels)) AS label_pairs
 ORDER BY name, toUInt64OrZero(cluster), cluster, label_pairs
-LIMIT {limit:UInt32}
+LIMIT {limit:UInt32} OFFSET {offset:UInt64}

@@ -4,6 +4,7 @@
 -- panel: timeseries
 -- table: samples
 -- min_step: 30s
+-- limit_by: cluster, labels
 -- param: name    String                      Name of the series, as on /metrics, such as discord_guilds
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
@@ -49,7 +50,7 @@ WITH
         FROM series
         WHERE (cluster, labels) IN
         (
-            SELECT cluster, labels FROM series GROUP BY cluster, labels ORDER BY max(value) DESC, cluster, labels LIMIT {limit:UInt32}
+            SELECT cluster, labels FROM series GROUP BY cluster, labels ORDER BY max(value) DESC, cluster, labels LIMIT {limit:UInt32} OFFSET {offset:UInt64}
         )
         WINDOW previous AS (PARTITION BY cluster, labels, boot ORDER BY sampled_at ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
     )

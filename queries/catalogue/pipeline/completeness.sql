@@ -63,4 +63,4 @@ WHERE batch > previous + 1
     AND previous_last_time - slack < {to:DateTime64(3, 'UTC')}
     AND last_time + slack >= {from:DateTime64(3, 'UTC')}
 ORDER BY toUInt64OrZero(cluster), cluster, boot, table_name, first_batch
-LIMIT {limit:UInt32}
+LIMIT {limit:UInt32} OFFSET {offset:UInt64}

@@ -5,6 +5,7 @@
 -- table: samples
 -- rollup: shard_latency by 1h
 -- min_step: 30s
+-- limit_by: cluster, shard
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: step    UInt32               = auto Width of a bucket
@@ -38,7 +39,7 @@ FROM
     FROM latencies
     WHERE (cluster, shard) IN
     (
-        SELECT cluster, shard FROM latencies GROUP BY cluster, shard ORDER BY max(sample_ms) DESC, cluster, shard LIMIT {limit:UInt32}
+        SELECT cluster, shard FROM latencies GROUP BY cluster, shard ORDER BY max(sample_ms) DESC, cluster, shard LIMIT {limit:UInt32} OFFSET {offset:UInt64}
     )
     GROUP BY cluster, shard, edge
     ORDER BY cluster, shard, bucket WITH FILL FROM 1 TO length(edges)
@@ -69,7 +70,7 @@ FROM
                 AND (empty({shard:Array(UInt16)}) OR {rollup:Identifier}.shard IN {shard:Array(UInt16)})
             GROUP BY cluster, {rollup:Identifier}.shard
             ORDER BY max(latency_max_s) DESC, cluster, toString({rollup:Identifier}.shard)
-            LIMIT {limit:UInt32}
+            LIMIT {limit:UInt32} OFFSET {offset:UInt64}
         )
     GROUP BY cluster, shard_id, edge
     ORDER BY cluster, shard_id, bucket WITH FILL FROM 1 TO length(edges)

@@ -64,4 +64,4 @@ FROM
 INNER JOIN running USING (cluster, boot)
 WHERE event = 'stuck' AND (ended_at IS NULL OR ended_at >= {from:DateTime64(3, 'UTC')})
 ORDER BY ended_at IS NULL DESC, stuck_s DESC, toUInt64OrZero(cluster), cluster, shard_id, since
-LIMIT {limit:UInt32}
+LIMIT {limit:UInt32} OFFSET {offset:UInt64}

@@ -3,6 +3,7 @@
 --   When a cluster stops or goes silent, its shards do too, until a later start of it says otherwise.
 -- panel: state-timeline
 -- table: shard_events
+-- limit_by: time, cluster, shard, event
 -- param: from           DateTime64(3, 'UTC') = -1h   Start of the range, included
 -- param: to             DateTime64(3, 'UTC') = now   End of the range, left out
 -- param: cluster        Array(String)        = []    Only these clusters; empty: all
@@ -77,6 +78,6 @@ FROM
             AND (empty({shard:Array(UInt16)}) OR shard_id IN {shard:Array(UInt16)})
     )
     ORDER BY at DESC, cluster, shard_id, event DESC
-    LIMIT {limit:UInt32}
+    LIMIT {limit:UInt32} OFFSET {offset:UInt64}
 )
 ORDER BY at, toUInt64OrZero(cluster), cluster, shard_id, event -- a shard's events have different times

@@ -112,4 +112,4 @@ SELECT
 FROM spells
 GROUP BY cluster, shard_id
 ORDER BY down_s DESC, toUInt64OrZero(cluster), cluster, shard_id
-LIMIT {limit:UInt32}
+LIMIT {limit:UInt32} OFFSET {offset:UInt64}

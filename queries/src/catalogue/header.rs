@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     parameter::{Kind, Parameter, Scalar},
-    resolution::{EDGES, FROM, STEP, Step, TO, TZ},
+    resolution::{COMPARE, CURSOR, EDGES, FROM, LIMIT, OFFSET, STEP, Step, TO, TZ},
 };
 
 /// What is wrong with a file.
@@ -30,7 +30,7 @@ struct Entry<'a> {
     value: String,
 }
 
-const KEYS: &str = "title, description, panel, table, rollup, min_step, param and column";
+const KEYS: &str = "title, description, panel, table, rollup, min_step, limit_by, param and column";
 
 /// Reads a question from the text of its file.
 pub(super) fn parse(noun: &str, name: &str, text: &str) -> Result<Question, Fault> {
@@ -58,6 +58,7 @@ pub(super) fn parse(noun: &str, name: &str, text: &str) -> Result<Question, Faul
         panel: word(single(&entries, "panel")?, Panel::ALL, Panel::as_str)?,
         table: table.value.clone(),
         min_step_s: min_step(&entries)?,
+        limit_by: limit_by(&entries)?,
         parameters: all(&entries, "param").map(parameter).collect::<Result<_, _>>()?,
         columns: all(&entries, "column").map(column).collect::<Result<_, _>>()?,
         sql: text.to_owned(),
@@ -65,8 +66,11 @@ pub(super) fn parse(noun: &str, name: &str, text: &str) -> Result<Question, Faul
     };
     check_names(&entries, &question)?;
     check_range(&entries, &question)?;
-    question.parameters.extend(standard(&question));
-    check_statement(&entries, &question, &scan(text))?;
+    check_limit(&entries, &question)?;
+    let scan = scan(text);
+    let added = standard(&question, &scan);
+    question.parameters.extend(added);
+    check_statement(&entries, &question, &scan)?;
     let declared = at_most_one(&entries, "rollup")?.map(|entry| (entry.line, entry.value.as_str()));
     question.rollup = rollup::parse(&question, declared, from_rollup, text.lines().count() + 1)?;
     Ok(question)
@@ -145,6 +149,11 @@ fn min_step(entries: &[Entry<'_>]) -> Result<u32, Fault> {
     }
 }
 
+fn limit_by(entries: &[Entry<'_>]) -> Result<Vec<String>, Fault> {
+    let entry = at_most_one(entries, "limit_by")?;
+    Ok(entry.map(|entry| entry.value.split(',').map(|name| name.trim().to_owned()).collect()).unwrap_or_default())
+}
+
 /// `name Type [= default] meaning`
 fn parameter(entry: &Entry<'_>) -> Result<Parameter, Fault> {
     let (name, rest) = first_word(&entry.value);
@@ -176,21 +185,36 @@ fn parameter(entry: &Entry<'_>) -> Result<Parameter, Fault> {
 }
 
 /// The parameters that a question has without declaring them.
-fn standard(question: &Question) -> Option<Parameter> {
-    let is_missing = question.parameter(FROM).is_some() && question.parameter(TZ).is_none();
-    is_missing.then(|| Parameter {
-        name: TZ.to_owned(),
-        kind: Kind::Zone,
-        default: Some("UTC".to_owned()),
-        doc: "IANA time zone of buckets, of moments without an offset, and of the answer's times".to_owned(),
-    })
+fn standard(question: &Question, scan: &Scan<'_>) -> Vec<Parameter> {
+    let has_range = question.parameter(FROM).is_some();
+    let has_pages = scan.placeholders.iter().any(|used| used.name == OFFSET);
+    let words = [
+        (
+            has_range,
+            TZ,
+            Kind::Zone,
+            "UTC",
+            "IANA time zone of buckets, of moments without an offset, and of the answer's times",
+        ),
+        (has_range, COMPARE, Kind::Word, "", "`previous`: answer the same question for the range before, too"),
+        (has_pages, CURSOR, Kind::Word, "", "`next_cursor` of an answer: go on after its last row"),
+    ];
+    let words = words.into_iter().filter(|(applies, name, ..)| *applies && question.parameter(name).is_none());
+    let parameter = |name: &str, kind, default: &str, doc: &str| Parameter {
+        name: name.to_owned(),
+        kind,
+        default: Some(default.to_owned()),
+        doc: doc.to_owned(),
+    };
+    words.map(|(_, name, kind, default, doc)| parameter(name, kind, default, doc)).collect()
 }
 
 /// The kind of the placeholder `name` if the SQL may use it: a declared parameter, or what the service makes of one.
 pub(super) fn kind_in_sql(question: &Question, name: &str) -> Option<Kind> {
     match name {
         EDGES => question.parameter(STEP).map(|_| Kind::Many(Scalar::Int64)),
-        _ => question.parameter(name).map(|declared| declared.kind),
+        OFFSET => question.parameter(LIMIT).map(|_| Kind::One(Scalar::UInt64)),
+        _ => question.parameter(name).map(|declared| declared.kind).filter(|kind| *kind != Kind::Word),
     }
 }
 
@@ -198,7 +222,7 @@ pub(super) fn kind_in_sql(question: &Question, name: &str) -> Option<Kind> {
 pub(super) fn is_ignored(parameter: &Parameter, scan: &Scan<'_>) -> bool {
     let uses = |name| scan.placeholders.iter().any(|used| used.name == name);
     match parameter.kind {
-        Kind::Zone => false, // it is in the edges of the buckets, and in the answer's times
+        Kind::Zone | Kind::Word => false, // they are in the edges of buckets, and in what the service says
         Kind::Step => !uses(STEP) && !uses(EDGES),
         _ => !uses(&parameter.name),
     }
@@ -261,8 +285,13 @@ fn check_range(entries: &[Entry<'_>], question: &Question) -> Result<(), Fault> 
     let has = |name| question.parameter(name).is_some();
     let line_of =
         |name| all(entries, "param").find(|entry| first_word(&entry.value).0 == name).map_or(1, |entry| entry.line);
-    if has(EDGES) {
-        return fault(line_of(EDGES), format!("`{EDGES}` is what the service makes of `{STEP}`: it is not declared"));
+    for (implied, of) in [(EDGES, STEP), (OFFSET, LIMIT)] {
+        if has(implied) {
+            return fault(
+                line_of(implied),
+                format!("`{implied}` is what the service makes of `{of}`: it is not declared"),
+            );
+        }
     }
     if has(FROM) != has(TO) {
         let only = if has(FROM) { FROM } else { TO };
@@ -274,6 +303,25 @@ fn check_range(entries: &[Entry<'_>], question: &Question) -> Result<(), Fault> 
     match at_most_one(entries, "min_step")? {
         Some(entry) if !has(STEP) => fault(entry.line, "`min_step` has no meaning without the parameter `step`"),
         _ => Ok(()),
+    }
+}
+
+fn check_limit(entries: &[Entry<'_>], question: &Question) -> Result<(), Fault> {
+    let has_limit = question.parameter(LIMIT).is_some();
+    match at_most_one(entries, "limit_by")? {
+        Some(entry) if !has_limit => fault(entry.line, "`limit_by` has no meaning without the parameter `limit`"),
+        Some(entry) => {
+            let is_column = |name: &&String| question.columns.iter().any(|column| column.name == **name);
+            match question.limit_by.iter().find(|name| !is_column(name)) {
+                Some(unknown) => fault(entry.line, format!("`{unknown}` is no column of this question")),
+                None => Ok(()),
+            }
+        }
+        None if has_limit && matches!(question.panel, Panel::Timeseries | Panel::StateTimeline) => fault(
+            single(entries, "panel")?.line,
+            "what does `limit` count? Add `-- limit_by: columns`, such as those that name a series",
+        ),
+        None => Ok(()),
     }
 }
 
@@ -335,6 +383,8 @@ SELECT {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}, {step:UInt32}, {s
         assert_eq!((shard.kind.sql_type().as_str(), shard.default.as_deref()), ("Array(UInt16)", Some("0,1")));
         assert_eq!(question.parameter("guild").unwrap().default, None);
         assert_eq!(question.parameter("tz").unwrap().kind, Kind::Zone, "every range has a time zone");
+        assert_eq!(question.parameter("compare").unwrap().kind, Kind::Word, "and one before it");
+        assert_eq!(question.parameter("cursor"), None, "it has no limit");
         assert_eq!(question.sql, GOOD, "ClickHouse gets the file unchanged");
         parse("interactions", "volume", &GOOD.replace("{step:UInt32}", "{edges:Array(Int64)}")).unwrap();
     }
@@ -361,6 +411,10 @@ SELECT {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}, {step:UInt32}, {s
             ("-- column: n    count How many", "-- column: n    count", 14, "meaning"),
             ("-- column: n    count How many", "-- column: time count How many", 14, "twice"),
             ("-- column: time time  Start", "-- column: at   time  Start", 4, "time"),
+            ("-- panel: timeseries", "-- panel: table\n-- limit_by: n", 5, "limit"),
+            ("-- param: guild UInt64", "-- param: limit UInt32", 4, "limit_by"),
+            ("{guild:UInt64}", "{guild:UInt64}, {offset:UInt64}", 15, "not declared"),
+            ("{guild:UInt64}", "{guild:UInt64}, {compare:String}", 15, "not declared"),
             ("-- param: guild UInt64  ", "-- param: edges Array(Int64)", 12, "not declared"),
             ("{guild:UInt64}", "1", 12, "never used"),
             ("{step:UInt32}", "1", 10, "never used"),

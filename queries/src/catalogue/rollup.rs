@@ -11,7 +11,10 @@ use super::{
     header::{Fault, fault, is_ignored, kind_in_sql},
     placeholder::{is_name, scan},
 };
-use crate::{parameter::Kind, resolution::TZ};
+use crate::{
+    parameter::Kind,
+    resolution::{CURSOR, OFFSET, TZ},
+};
 
 /// What separates the two statements.
 const MARK: &str = "\n-- from the rollup:\n";
@@ -90,6 +93,11 @@ pub(super) fn parse(
             let message = format!("`{{{}:{}}}` is no parameter that the rollup serves", used.name, used.sql_type);
             return fault(lines_above + used.line, message);
         }
+    }
+    let has_pages = question.parameter(CURSOR).is_some();
+    if has_pages != found.placeholders.iter().any(|used| used.name == OFFSET) {
+        let message = format!("one of the two statements has `{{{OFFSET}:UInt64}}`, the other has not");
+        return fault(lines_above + 1, message);
     }
     if !names_table {
         return fault(lines_above + 1, format!("the statement must read from {{{TABLE_PARAMETER}:Identifier}}"));

@@ -53,13 +53,7 @@ pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
     };
     asked.range = Some(range);
     asked.values.retain(|(name, _)| !rollup.without.contains(name));
-    for (name, value) in &mut asked.values {
-        match name.as_str() {
-            super::FROM => *value = Value::Time(range.from),
-            super::TO => *value = Value::Time(range.to),
-            _ => {}
-        }
-    }
+    super::set_range(&mut asked.values, range);
     let table = format!("{}_{ending}", rollup.tables);
     asked.values.push((TABLE_PARAMETER.to_owned(), Value::Text(table.clone())));
     asked.rollup = Some(table);
