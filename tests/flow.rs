@@ -214,6 +214,8 @@ async fn the_metrics_of_a_cluster_please_promtool() {
     ] {
         assert!(has_series(&metrics, expected), "{expected} is missing in\n{metrics}");
     }
+    let cpu = metrics.lines().find_map(|line| line.strip_prefix(r#"process_cpu_seconds_total{cluster="0"} "#));
+    assert!(cpu.unwrap().parse::<f64>().unwrap() > 0.0, "this test used some CPU time");
     serving.abort();
     assert!(cluster.stop().await.holds());
     line.stop().await;

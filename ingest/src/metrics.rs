@@ -1,8 +1,9 @@
 //! Every series that a cluster process exposes, declared once.
 //!
 //! The names `discord_*` and `argus_*`, their labels and buckets are those that operators of Discord bots already have
-//! dashboards for; `shardlake_*` are ours. Every series carries `cluster`. Live state (shards, books, queues) is read at
-//! scrape time, so a gauge can never be stale; what is counted on the hot path has its child looked up once.
+//! dashboards for, `process_*` those of every Prometheus client; `shardlake_*` are ours. Every series carries `cluster`. Live
+//! state (shards, books, queues) is read at scrape time, so a gauge can never be stale; what is counted on the hot path has
+//! its child looked up once.
 //! Ids of guilds, users and channels are never labels.
 
 mod commands;

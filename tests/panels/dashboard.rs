@@ -47,8 +47,8 @@ pub(crate) struct Dashboard<'a> {
     pub(crate) refresh: &'a str,
     /// What the variable `cluster` takes its values from, and what it says when all are meant.
     pub(crate) clusters: Clusters,
-    /// Uid and title of the dashboard that is a click away, with the same clusters and range.
-    pub(crate) other: (&'a str, &'a str),
+    /// Uid and title of the dashboards that are a click away, with the same clusters and range.
+    pub(crate) others: &'a [(&'a str, &'a str)],
     pub(crate) rows: Vec<Row>,
 }
 
@@ -167,7 +167,7 @@ pub(crate) fn stacked(panel: Panel) -> Panel {
 
 impl Dashboard<'_> {
     pub(crate) fn json(self) -> Value {
-        let (other_uid, other_title) = self.other;
+        let links: Vec<Value> = self.others.iter().map(|(uid, title)| link(uid, title)).collect();
         json!({
             "uid": self.uid,
             "title": self.title,
@@ -180,22 +180,26 @@ impl Dashboard<'_> {
             "time": { "from": self.from, "to": "now" },
             "timezone": "browser",
             "annotations": { "list": [] },
-            "links": [{
-                "type": "link",
-                "title": other_title,
-                "url": format!("/d/{other_uid}?${{cluster:queryparam}}"),
-                "icon": "dashboard",
-                "tooltip": "The same clusters and range",
-                "keepTime": true,
-                "includeVars": false,
-                "targetBlank": false,
-                "asDropdown": false,
-                "tags": [],
-            }],
+            "links": links,
             "templating": { "list": [datasource_variable(&self.source), cluster_variable(&self.source, &self.clusters)] },
             "panels": laid_out(&self.source, self.rows),
         })
     }
+}
+
+fn link(uid: &str, title: &str) -> Value {
+    json!({
+        "type": "link",
+        "title": title,
+        "url": format!("/d/{uid}?${{cluster:queryparam}}"),
+        "icon": "dashboard",
+        "tooltip": "The same clusters and range",
+        "keepTime": true,
+        "includeVars": false,
+        "targetBlank": false,
+        "asDropdown": false,
+        "tags": [],
+    })
 }
 
 fn datasource_variable(source: &Source) -> Value {

@@ -10,11 +10,16 @@ use crate::{
 };
 
 /// Discord takes the first response within 3 s of the interaction; people notice one.
-const RESPONSE_MS: &[(f64, &str)] = &[(1_000.0, "orange"), (2_500.0, "red")];
+pub(crate) const RESPONSE_MS: &[(f64, &str)] = &[(1_000.0, "orange"), (2_500.0, "red")];
 /// Batches land every few seconds, and every process samples itself twice a minute.
 const BEHIND_MS: &[(f64, &str)] = &[(90_000.0, "orange"), (300_000.0, "red")];
 /// Heartbeats take some 100 ms; past a second the process or its network is in trouble.
 const LATENCY_MS: &[(f64, &str)] = &[(500.0, "orange"), (1_000.0, "red")];
+
+/// Two minutes are what the process bears; after ten nobody comes back by himself.
+const STUCK_S: &[(f64, &str)] = &[(120.0, "orange"), (600.0, "red")];
+/// Past the last start Discord resets the bot's token; one restart of everything needs as many as there are shards.
+const BUDGET_USED: &[(f64, &str)] = &[(0.5, "orange"), (0.8, "red")];
 
 const SHARD_STATES: &[(&str, &str)] = &[
     ("active", "green"),
@@ -24,6 +29,15 @@ const SHARD_STATES: &[(&str, &str)] = &[
     ("fatally_closed", "dark-red"),
     ("silent", "purple"),
     ("stopped", "text"),
+];
+
+const VERDICTS: &[(&str, &str)] = &[
+    ("more shards", "red"),
+    ("more clusters", "red"),
+    ("late deliveries", "orange"),
+    ("watch", "yellow"),
+    ("unknown", "purple"),
+    ("enough", "green"),
 ];
 
 const CLUSTER_STATES: &[(&str, &str)] = &[("running", "green"), ("stopped", "text"), ("silent", "red")];
@@ -37,7 +51,7 @@ pub(crate) fn dashboard(catalogue: &Catalogue) -> Value {
         from: "now-6h",
         refresh: "1m",
         clusters: Clusters { query: clusters_query(catalogue, &CLICKHOUSE), all: ALL_CLUSTERS },
-        other: ("shardlake-live", "Live"),
+        others: &[("shardlake-live", "Live"), ("shardlake-usage", "Usage")],
         rows: vec![
             Row { title: "In this range", panels: overview(catalogue) },
             Row { title: "Clusters", panels: clusters(catalogue) },
@@ -113,9 +127,12 @@ fn overview(catalogue: &Catalogue) -> Vec<Panel> {
 
 fn clusters(catalogue: &Catalogue) -> Vec<Panel> {
     vec![
-        all(catalogue, "clusters/list").table("Clusters").with_override(
-            "state",
-            vec![("mappings", colored_words(CLUSTER_STATES)), ("custom.cellOptions", json!({ "type": "color-text" }))],
+        words(all(catalogue, "clusters/list").table("Clusters"), "state", CLUSTER_STATES),
+        words(all(catalogue, "clusters/capacity").table("Do I need more clusters?"), "verdict", VERDICTS),
+        colored(
+            colored(all(catalogue, "clusters/compare").table("Clusters compared"), "error_ratio", ERROR_RATIO),
+            "response_p95_ms",
+            RESPONSE_MS,
         ),
         colored(
             colored(
@@ -134,6 +151,14 @@ fn interactions(catalogue: &Catalogue) -> Vec<Panel> {
     vec![
         bars(volume.select("time, cluster, interactions", "ORDER BY time").timeseries("Interactions over time")),
         bars(volume.select("time, cluster, errors", "ORDER BY time").timeseries("Failed interactions over time")),
+        all(catalogue, "interactions/latency")
+            .select("time, response_p50_ms, response_p95_ms, response_p99_ms", "ORDER BY time")
+            .timeseries("Response times"),
+        bars(
+            all(catalogue, "interactions/outcomes")
+                .select("time, succeeded, failed, panicked, timed_out, cancelled, unknown", "ORDER BY time")
+                .timeseries("Outcomes"),
+        ),
         colored(
             colored(all(catalogue, "commands/top").table("Top commands"), "error_ratio", ERROR_RATIO),
             "response_p95_ms",
@@ -168,6 +193,9 @@ fn shards(catalogue: &Catalogue) -> Vec<Panel> {
                 "WHERE event IN ('disconnected', 'connect_failed', 'stuck', 'fatal')\nORDER BY time DESC\nLIMIT 200",
             )
             .table("Trouble with shards, newest first"),
+        colored(all(catalogue, "shards/stuck").table("Stuck shards"), "stuck_s", STUCK_S),
+        all(catalogue, "shards/uptime").table("Uptime of shards, the worst first"),
+        colored(all(catalogue, "shards/identify_budget").table("Session starts"), "budget_used", BUDGET_USED),
     ]
 }
 
@@ -181,6 +209,22 @@ fn gateway(catalogue: &Catalogue) -> Vec<Panel> {
             .select("time, cluster, replayed_per_s", "ORDER BY time")
             .timeseries("Replayed after resumes")
             .sized(8, 8),
+        bars(
+            all(catalogue, "gateway/replays")
+                .select("time, cluster, resumes", "ORDER BY time")
+                .timeseries("Resumed sessions"),
+        )
+        .sized(8, 8),
+        all(catalogue, "gateway/lag")
+            .select("time, cluster, lag_p95_ms", "ORDER BY time")
+            .timeseries("Delivery lag")
+            .sized(8, 8),
+        all(catalogue, "metrics/range")
+            .given("name", "discord_event_loop_lag_seconds")
+            .select("time, cluster, max", "ORDER BY time")
+            .timeseries("Event-loop lag")
+            .sized(8, 8)
+            .with_defaults(json!({ "unit": "s" })),
     ]
 }
 
@@ -189,18 +233,27 @@ fn pipeline(catalogue: &Catalogue) -> Vec<Panel> {
     vec![
         colored(colored(freshness, "behind_ms", BEHIND_MS), "rows_dropped", ANY),
         colored(all(catalogue, "pipeline/completeness").table("Missing batches"), "missing", ANY),
+        all(catalogue, "pipeline/lag").select("time, cluster, lag_p95_ms", "ORDER BY time").timeseries("Landing lag"),
+        all(catalogue, "pipeline/storage").table("Storage").sized(12, 8),
+        all(catalogue, "metrics/latest").table("Every metric at the end of the range"),
     ]
 }
 
 /// Buckets that add up to a total.
-fn bars(panel: Panel) -> Panel {
+pub(crate) fn bars(panel: Panel) -> Panel {
     stacked(panel)
         .with_defaults(json!({ "custom": { "drawStyle": "bars", "fillOpacity": 80, "lineWidth": 0 } }))
         .with(json!({ "options": { "legend": { "calcs": ["sum", "max"], "sortBy": "Total" } } }))
 }
 
+/// Shows the words of a column in their colours.
+fn words(panel: Panel, column: &str, colors: &[(&str, &str)]) -> Panel {
+    let properties = vec![("mappings", colored_words(colors)), ("custom.cellOptions", json!({ "type": "color-text" }))];
+    panel.with_override(column, properties)
+}
+
 /// Colours the numbers of a column.
-fn colored(panel: Panel, column: &str, steps: &[(f64, &str)]) -> Panel {
+pub(crate) fn colored(panel: Panel, column: &str, steps: &[(f64, &str)]) -> Panel {
     let properties = vec![
         ("thresholds", thresholds(steps)),
         ("color", json!({ "mode": "thresholds" })),

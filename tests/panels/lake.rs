@@ -29,11 +29,16 @@ const ROWS: &[&str] = &[
     "INSERT INTO interactions (cluster, boot, batch, time, delivery_lag_ms, id_low, shards_total, shard_offset, guild_id, user_key, type, command, outcome, error_type, response_ms, duration_ms, locale, context)
      SELECT cluster, 1, 1, at, 200, id, 4, id % 4, id % 50, id % 500, 'application_command', concat('command ', toString(id % 7)), if(id % 30 = 7, 'error', 'success'), if(id % 30 = 7, 'Timeout', ''), 50 + id % 400, 60 + id % 900, 'en-GB', 'guild' FROM {moments}",
     "INSERT INTO shard_events (cluster, boot, batch, time, shard, event, state, cause, initiator, close_code, close_reason, resumable, in_state_ms, downtime_ms, replayed, latency_ms)
-     SELECT cluster, 1, 1, at + arrayJoin([0, 2]) AS time, id % 4, if(time = at, 'disconnected', 'resumed'), if(time = at, 'disconnected', 'active'), if(time = at, 'op7', ''), '', if(time = at, 4000, 0), '', 1, 1000, if(time = at, 0, 2000), 3, 40 FROM {moments} WHERE id % 12 = 0 OR id >= 2160",
+     SELECT cluster, 1, 1, at + toIntervalMillisecond(500 * step) AS time, id % 4, event, state, ['op7', 'connection', '', ''][step + 1], '', if(step = 0, 4000, 0), '', 1, 500, if(step = 3, 1500, 0), 3, 40
+     FROM (SELECT *, arrayJoin(range(4)) AS step, ['disconnected', 'stuck', 'identifying', 'resumed'][step + 1] AS event, ['disconnected', 'disconnected', 'identifying', 'active'][step + 1] AS state FROM {moments}) WHERE (id % 12 = 0 OR id >= 2160) AND (event != 'stuck' OR id % 36 = 0)",
+    "INSERT INTO guild_events (cluster, boot, batch, time, shard, guild_id, event, member_count, guilds, joined_at)
+     SELECT cluster, 1, 1, at, id % 4, if(id % 3 = 0, 0, 1 + id % 50), ['counted', 'joined', 'left'][1 + id % 3], 900 + id % 90, 40 + id % 3, at - 100 * id FROM {moments}",
     "INSERT INTO gateway_counts (cluster, boot, batch, time, shard, event, dispatches, replayed, bytes)
      SELECT cluster, 1, 1, toStartOfInterval(at, toIntervalSecond(10)), arrayJoin(range(4)), 'MESSAGE_CREATE', 100 + id % 50, id % 3, 90000 FROM {moments}",
     "INSERT INTO samples (cluster, boot, batch, time, name, kind, labels, value)
      SELECT cluster, 1, 1, at, 'discord_shard_latency_seconds', 'gauge', map('shard', toString(arrayJoin(range(4)))), 0.03 + (id % 10) / 1000 FROM {moments}",
+    "INSERT INTO samples (cluster, boot, batch, time, name, kind, labels, value)
+     SELECT cluster, 1, 1, at, 'discord_event_loop_lag_seconds', 'gauge', map(), 0.001 * (id % 9) FROM {moments}",
     "INSERT INTO processes (cluster, boot, batch, time, last_seen_at, stopped_at, stop_reason, host, pid, version, shard_first, shard_count, shards_total, metrics_address, rows_observed, rows_landed, rows_spooled, rows_dropped)
      SELECT cluster, 1, 1, toDateTime64({now}, 3, 'UTC') - 2000000, toDateTime64({now}, 3, 'UTC') - if(cluster = 'it\\'s', 180, 10), 0, '', 'host', 1, '0.1.0', 0, 4, 12, '127.0.0.1:9191', 1000, 990, 7, 3 FROM {moments} WHERE id = 0",
     "INSERT INTO batches (cluster, boot, table, batch, rows, first_time, last_time, landed_at)

@@ -30,7 +30,7 @@ pub(crate) fn dashboard() -> Value {
             query: json!({ "refId": "clusters", "query": "label_values(argus_up, cluster)", "qryType": 1 }),
             all: ".*",
         },
-        other: ("shardlake-fleet", "Fleet: history"),
+        others: &[("shardlake-fleet", "Fleet: history")],
         rows: vec![
             Row { title: "Now", panels: overview() },
             Row { title: "Shards", panels: bot::shards() },

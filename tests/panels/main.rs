@@ -1,8 +1,8 @@
 //! Grafana's dashboards: made here, and held to everything short of a running Grafana.
 //!
 //! `grafana/dashboards/*.json` are written by this program. A panel on ClickHouse takes its SQL, title, description and
-//! units from a question of the catalogue, so nothing of the SQL is written a second time; `fleet.rs` and `live.rs` say
-//! which panels there are. After a change to the catalogue or to these files:
+//! units from a question of the catalogue, so nothing of the SQL is written a second time; `fleet.rs`, `usage.rs` and
+//! `live.rs` say which panels there are. After a change to the catalogue or to these files:
 //!
 //! ```sh
 //! UPDATE=1 cargo test --test panels
@@ -20,6 +20,7 @@ mod question;
 
 mod fleet;
 mod live;
+mod usage;
 
 mod lake;
 mod plugin;
@@ -44,9 +45,10 @@ fn read(path: &str) -> String {
 }
 
 /// Path and contents of every dashboard.
-fn dashboards() -> [(&'static str, Value); 2] {
+fn dashboards() -> [(&'static str, Value); 3] {
     [
         ("grafana/dashboards/fleet.json", fleet::dashboard(&Catalogue::builtin())),
+        ("grafana/dashboards/usage.json", usage::dashboard(&Catalogue::builtin())),
         ("grafana/dashboards/live.json", live::dashboard()),
     ]
 }
@@ -73,16 +75,22 @@ fn checked_in_dashboards_are_the_generated_ones() {
 #[test]
 fn every_question_has_a_panel() {
     let catalogue = Catalogue::builtin();
-    let fleet = fleet::dashboard(&catalogue).to_string();
+    let dashboards =
+        [fleet::dashboard(&catalogue), usage::dashboard(&catalogue)].map(|dashboard| dashboard.to_string());
     let questions: BTreeSet<_> = catalogue.questions().map(|question| question.id()).collect();
-    let shown = questions.iter().filter(|id| fleet.contains(&question::file(id))).cloned().collect();
+    let shown = questions
+        .iter()
+        .filter(|id| dashboards.iter().any(|text| text.contains(&question::file(id))))
+        .cloned()
+        .collect();
     assert_eq!(questions, shown, "questions, and those that a panel shows");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_brings_an_answer() {
     let lake = lake::Lake::start().await;
-    let (_, fleet) = &dashboards()[0];
+    let catalogue = Catalogue::builtin();
+    let [fleet, usage] = [fleet::dashboard(&catalogue), usage::dashboard(&catalogue)];
     let cluster = fleet["templating"]["list"].as_array().unwrap().iter().find(|variable| variable["name"] == "cluster");
     let cluster = cluster.unwrap();
     let every_cluster = BTreeSet::from(lake::CLUSTERS);
@@ -96,7 +104,7 @@ async fn every_query_brings_an_answer() {
             "options of the variable `cluster` over {range:?}"
         );
 
-        for panel in panels(fleet) {
+        for panel in panels(&fleet).chain(panels(&usage)) {
             for selection in
                 [Selection::All, Selection::Nothing, Selection::Some(&["it's"]), Selection::Some(&["0", "it's"])]
             {

@@ -11,7 +11,7 @@ const DECLARATIONS: [&str; 4] =
     ["ingest/src/metrics.rs", "ingest/src/metrics/inserts.rs", "ingest/src/metrics/live.rs", "queries/src/metrics.rs"];
 
 /// How the names of all series of ours begin. Those of the query service know no clusters.
-const PREFIXES: [&str; 3] = ["discord_", "argus_", "shardlake_"];
+const PREFIXES: [&str; 4] = ["discord_", "argus_", "process_", "shardlake_"];
 const OF_THE_SERVICE: &str = "shardlake_queries_";
 
 /// Series that no panel shows, and why.

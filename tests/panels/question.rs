@@ -25,6 +25,8 @@ pub(crate) struct View<'a> {
     /// What is selected from the answer, and what follows `FROM`; `None`: the answer as it is.
     selected: Option<(&'static str, &'static str)>,
     any_cluster: bool,
+    /// A parameter, and what stands for it whatever Grafana or the header would say.
+    given: Option<(&'static str, &'static str)>,
 }
 
 /// The question `id`.
@@ -33,7 +35,7 @@ pub(crate) struct View<'a> {
 /// If there is none.
 pub(crate) fn all<'a>(catalogue: &'a Catalogue, id: &str) -> View<'a> {
     let question = catalogue.get(id).unwrap_or_else(|| panic!("the catalogue has no question {id}"));
-    View { question, selected: None, any_cluster: false }
+    View { question, selected: None, any_cluster: false, given: None }
 }
 
 /// The file of a question, as the first line of its SQL names it.
@@ -46,6 +48,12 @@ impl<'a> View<'a> {
     /// belongs into the question.
     pub(crate) fn select(self, columns: &'static str, rest: &'static str) -> Self {
         Self { selected: Some((columns, rest)), ..self }
+    }
+
+    /// With `value` for the parameter `name`; a width of buckets in seconds.
+    pub(crate) fn given(self, name: &'static str, value: &'static str) -> Self {
+        assert!(self.question.parameter(name).is_some(), "{} has no parameter {name}", self.question.id());
+        Self { given: Some((name, value)), ..self }
     }
 
     /// Whatever the variable `cluster` says.
@@ -78,11 +86,10 @@ impl<'a> View<'a> {
     fn bind(self, parameter: &Parameter) -> String {
         let default = || {
             let id = self.question.id();
-            parameter
-                .default
-                .as_deref()
-                .unwrap_or_else(|| panic!("{id}: a panel needs a default for {}", parameter.name))
+            let given = self.given_value(&parameter.name).or(parameter.default.as_deref());
+            given.unwrap_or_else(|| panic!("{id}: a panel needs a value for {}", parameter.name))
         };
+        let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
         match (parameter.name.as_str(), parameter.kind) {
             // The macros give times in the zone of the server.
             ("from", _) => "toTimeZone($__fromTime_ms, 'UTC')".to_owned(),
@@ -90,23 +97,27 @@ impl<'a> View<'a> {
             (_, Kind::Step) => self.step(),
             ("cluster", Kind::Many(_)) if !self.any_cluster => CLUSTER_VARIABLE.to_owned(),
             (_, Kind::Many(_)) => {
-                assert_eq!(default(), "[]", "{}: {}", self.question.id(), parameter.name);
-                format!("CAST([], '{}')", parameter.kind.sql_type())
+                let elements = default().split(',').filter(|element| *element != "[]").map(quoted).collect::<Vec<_>>();
+                format!("CAST([{}], '{}')", elements.join(", "), parameter.kind.sql_type())
             }
             (_, Kind::One(_) | Kind::Zone | Kind::Word) => {
-                let text = default().replace('\\', "\\\\").replace('\'', "\\'");
-                format!("CAST('{text}', '{}')", parameter.kind.sql_type())
+                format!("CAST({}, '{}')", quoted(default()), parameter.kind.sql_type())
             }
             (name, Kind::Time) => panic!("{}: no macro stands for {name}", self.question.id()),
         }
     }
 
+    fn given_value(self, name: &str) -> Option<&'static str> {
+        self.given.filter(|(given, _)| *given == name).map(|(_, value)| value)
+    }
+
     /// The width of a bucket that Grafana chooses, seconds.
     fn step(self) -> String {
-        match self.question.min_step_s {
-            1 => "$__interval_s".to_owned(),
+        match (self.given_value("step"), self.question.min_step_s) {
+            (Some(seconds), _) => seconds.to_owned(),
+            (None, 1) => "$__interval_s".to_owned(),
             // Buckets of 15 s would hold one or two of the 10 s windows by turns.
-            min_s => format!("toUInt32({min_s} * ceil($__interval_s / {min_s}))"),
+            (None, min_s) => format!("toUInt32({min_s} * ceil($__interval_s / {min_s}))"),
         }
     }
 
@@ -150,6 +161,11 @@ impl<'a> View<'a> {
         }
         let names = self.columns().filter(|(_, column)| matches!(column.unit, Unit::Id | Unit::Text));
         let labels: Vec<String> = names.map(|(name, _)| format!("${{__field.labels.{name}}}")).collect();
+        if labels.is_empty() {
+            return self.columns().fold(panel, |panel, (name, column)| {
+                panel.with_override(name, vec![("displayName", heading(name, column.unit).into())])
+            });
+        }
         panel.with_defaults(json!({ "displayName": labels.join(" / ") }))
     }
 

@@ -4,10 +4,11 @@
 use std::sync::{Mutex, PoisonError, Weak, atomic::Ordering::Relaxed};
 
 use prometheus::{
-    Gauge, GaugeVec, IntCounter, IntCounterVec, Opts,
+    Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
+use rustix::time::{ClockId, clock_gettime};
 use shardlake_schema::TimeMs;
 
 use crate::recorder::Shared;
@@ -24,6 +25,7 @@ pub(super) struct Live {
     shards_configured: Gauge,
     guilds: Gauge,
     uptime_seconds: Gauge,
+    cpu_seconds: Counter,
     rows_observed: IntCounterVec,
     rows_recovered: IntCounterVec,
     rows_landed: IntCounterVec,
@@ -60,6 +62,7 @@ impl Live {
             shards_configured: Gauge::new("discord_shards_configured", "Shards that this cluster runs")?,
             guilds: Gauge::new("discord_guilds", "Guilds on the shards of this cluster, unavailable ones included")?,
             uptime_seconds: Gauge::new("discord_uptime_seconds", "Time since the recorder started")?,
+            cpu_seconds: Counter::new("process_cpu_seconds_total", "CPU time of the whole process, user and system")?,
             rows_observed: counter("shardlake_rows_observed_total", "Rows recorded, kept or not", &["table"])?,
             rows_recovered: counter(
                 "shardlake_rows_recovered_total",
@@ -100,7 +103,7 @@ impl Live {
         })
     }
 
-    fn collectors(&self) -> [&dyn Collector; 19] {
+    fn collectors(&self) -> [&dyn Collector; 20] {
         [
             &self.shard_latency_seconds,
             &self.shard_up,
@@ -109,6 +112,7 @@ impl Live {
             &self.shards_configured,
             &self.guilds,
             &self.uptime_seconds,
+            &self.cpu_seconds,
             &self.rows_observed,
             &self.rows_recovered,
             &self.rows_landed,
@@ -144,6 +148,9 @@ impl Live {
         self.shards_configured.set(f64::from(shared.config.shards.count));
         self.guilds.set(guilds as f64);
         self.uptime_seconds.set(f64::from(TimeMs::now().since_ms(shared.started_at)) / 1000.0);
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        let cpu_seconds = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+        self.cpu_seconds.inc_by((cpu_seconds - self.cpu_seconds.get()).max(0.0));
     }
 
     #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]

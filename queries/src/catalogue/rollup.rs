@@ -1,7 +1,8 @@
 //! A question's other statement: the same answer from a rollup.
 //!
 //! `-- rollup: interactions_by_cluster without shard, command` in the header names the tables `interactions_by_cluster_1m`,
-//! `_1h` and `_1d`, and the filters that they cannot serve. The statement stands below the first one, after the line
+//! `_1h` and `_1d`, and the filters that they cannot serve; `shard_latency by 1h` names the only ones there are, or the only
+//! ones that are fine enough. The statement stands below the first one, after the line
 //! `-- from the rollup:`, and reads `{rollup:Identifier}`. Which statement is asked, and of which table, is decided by
 //! range, step and filters: see `resolution/rollup.rs`.
 
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     parameter::Kind,
-    resolution::{CURSOR, OFFSET},
+    resolution::{CURSOR, OFFSET, TZ},
 };
 
 /// What separates the two statements.
@@ -22,11 +23,18 @@ const MARK: &str = "\n-- from the rollup:\n";
 /// The parameter that takes the name of the rollup.
 pub(crate) const TABLE_PARAMETER: &str = "rollup";
 
+/// How the names of rollups end: by minute, hour and day.
+pub(crate) const ENDINGS: [&str; 3] = ["1m", "1h", "1d"];
+
 /// How to ask a question of rollups.
 #[derive(Debug, Clone)]
 pub(crate) struct Rollup {
     /// The name of the tables without `_1m`, `_1h` or `_1d`.
     pub(crate) tables: String,
+    /// How the names of its tables end.
+    pub(crate) endings: Vec<&'static str>,
+    /// Whether its statement looks at the clock of the time zone.
+    pub(crate) uses_zone: bool,
     /// Parameters that it has no columns for; they must be empty.
     pub(crate) without: Vec<String>,
     /// The statement.
@@ -54,16 +62,20 @@ pub(super) fn parse(
         (None, Some(_)) => {
             return fault(
                 lines_above,
-                "the header does not name the rollup: add `-- rollup: tables [without filter, …]`",
+                "the header does not name the rollup: add `-- rollup: tables [by 1m, …] [without filter, …]`",
             );
         }
     };
     let (tables, without) = value.split_once(" without ").unwrap_or((value, ""));
+    let (tables, by) = tables.split_once(" by ").unwrap_or((tables, "1m, 1h, 1d"));
     if !is_name(tables) {
         return fault(line, format!("`{tables}` is not the beginning of the name of a table"));
     }
-    let without: Vec<String> =
-        without.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let endings = ENDINGS.into_iter().filter(|ending| words(by).any(|word| word == *ending)).collect::<Vec<_>>();
+    if words(by).count() != endings.len() {
+        return fault(line, format!("`{by}` is not some of {}", ENDINGS.join(", ")));
+    }
+    let without: Vec<String> = words(without).map(str::to_owned).collect();
     if let Some(unknown) = without.iter().find(|name| question.parameter(name).is_none()) {
         return fault(line, format!("`{unknown}` is no parameter of this question"));
     }
@@ -93,8 +105,37 @@ pub(super) fn parse(
     }
     let unused = question.parameters.iter().filter(|parameter| is_ignored(parameter, &found));
     let mut unused = unused.map(|parameter| &parameter.name);
-    match unused.find(|name| !without.contains(name)) {
-        Some(unused) => fault(line, format!("the rollup's statement does not use `{unused}`: say `without {unused}`")),
-        None => Ok(Some(Rollup { tables: tables.to_owned(), without, sql: sql.to_owned() })),
+    if let Some(unused) = unused.find(|name| !without.contains(name)) {
+        return fault(line, format!("the rollup's statement does not use `{unused}`: say `without {unused}`"));
+    }
+    let uses_zone = found.placeholders.iter().any(|used| used.name == TZ);
+    Ok(Some(Rollup { tables: tables.to_owned(), endings, uses_zone, without, sql: sql.to_owned() }))
+}
+
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::header;
+
+    fn parse(rollup: &str) -> Result<Vec<&'static str>, String> {
+        let text = format!(
+            "-- title: T\n-- description: D\n-- panel: stat\n-- table: t\n-- rollup: {rollup}\n-- column: n count N\nSELECT 1 AS n\n\n\
+             -- from the rollup:\nSELECT sum(m) AS n FROM {{rollup:Identifier}}\n"
+        );
+        let question = header::parse("noun", "question", &text).map_err(|fault| fault.message)?;
+        Ok(question.rollup.unwrap().endings)
+    }
+
+    #[test]
+    fn a_rollup_names_the_tables_that_there_are() {
+        assert_eq!(parse("things"), Ok(vec!["1m", "1h", "1d"]));
+        assert_eq!(parse("things by 1d, 1h"), Ok(vec!["1h", "1d"]));
+        for bad in ["things by 2h", "things by 1h, 1h", "things by 1h 1d", "things, others"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert!(parse("things without cluster").unwrap_err().contains("cluster"));
     }
 }

@@ -1,17 +1,21 @@
 //! Which table answers: the raw rows or one of a rollup's three.
 //!
 //! The coarsest that still divides the range finely enough, of those whose buckets the answer's are made of and that are kept
-//! for so long: a day in Berlin is made of hours, a day in Kolkata of minutes. A rollup answers for whole buckets, so the range is widened to them, and the answer's `meta` says so.
+//! for so long: a day in Berlin is made of hours, a day in Kolkata of minutes. A question that has no buckets and
+//! looks at the clock is made of hours. A rollup answers for whole buckets, so the range is widened to them, and the answer's
+//! `meta` says so.
 
 use shardlake_schema::TimeMs;
 
-use super::{Range, Resolved};
+use super::{Buckets, Range, Resolved, Step};
 use crate::{
     catalogue::{Question, TABLE_PARAMETER},
     parameter::Value,
 };
 
 const DAY_S: u64 = 86_400;
+
+const HOUR: Step = Step::Seconds(3_600);
 
 /// A rollup's tables: how they end, how wide a bucket is, from which range on they answer, and for how long they are kept
 /// by default (`schema/migrations/`), all in seconds.
@@ -30,8 +34,14 @@ pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
     }
     let age_s = u64::try_from((now.0 - range.from.0) / 1000).unwrap_or(0);
     let ms = |width_s: u64| i64::try_from(1000 * width_s).unwrap_or(i64::MAX);
-    let fits = |width_s: u64| asked.buckets.as_ref().is_none_or(|buckets| buckets.are_made_of(ms(width_s)));
-    let mut usable = TABLES.into_iter().filter(|(_, width_s, _, kept_s)| age_s <= *kept_s && fits(*width_s));
+    let hours = || Buckets::new(range, HOUR, &asked.zone);
+    let fits = |width_s: u64| match &asked.buckets {
+        Some(buckets) => buckets.are_made_of(ms(width_s)),
+        None => !rollup.uses_zone || hours().are_made_of(ms(width_s)),
+    };
+    let mut usable = TABLES
+        .into_iter()
+        .filter(|(ending, width_s, _, kept_s)| rollup.endings.contains(ending) && age_s <= *kept_s && fits(*width_s));
     let coarsest = usable.rfind(|(_, _, shortest_s, _)| range.length_s() >= *shortest_s);
     let Some((ending, width_s, ..)) = coarsest else { return };
 
@@ -94,6 +104,31 @@ mod tests {
             ("from=-7d&step=1h&tz=Asia/Kolkata", "interactions_by_cluster_1m"),
         ] {
             assert_eq!(table("interactions/volume", query), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn only_tables_that_there_are_answer() {
+        for (id, query, expected) in [
+            ("shards/latency", "from=-7d&step=1h", "shard_latency_1h"),
+            ("shards/latency", "from=-60d&step=1d", "shard_latency_1h"),
+            ("shards/latency", "from=-7d&step=1800", "samples"),
+            ("guilds/top", "from=-29d", "interactions"),
+            ("guilds/top", "from=-30d", "interactions_by_guild_1d"),
+        ] {
+            assert_eq!(table(id, query), expected, "{id}?{query}");
+        }
+    }
+
+    #[test]
+    fn a_question_about_the_clock_is_made_of_its_hours() {
+        for (query, expected) in [
+            ("from=-60d", "interactions_by_cluster_1h"),
+            ("from=-60d&tz=America/New_York", "interactions_by_cluster_1h"),
+            ("from=-60d&tz=Asia/Kolkata", "interactions_by_cluster_1m"),
+            ("from=-200d&tz=Asia/Kolkata", "interactions"),
+        ] {
+            assert_eq!(table("interactions/heatmap", query), expected, "{query}");
         }
     }
 

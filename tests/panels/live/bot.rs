@@ -138,6 +138,12 @@ pub(super) fn processes() -> Vec<Panel> {
             LAG_SECONDS,
         ),
         lines(
+            "CPU",
+            "Cores that each process keeps busy.",
+            "short",
+            &[("max by (cluster) (rate(process_cpu_seconds_total{}[$__rate_interval]))", "{{cluster}}")],
+        ),
+        lines(
             "Uptime",
             "Time since the recorder started: a line that falls to 0 is a restart.",
             "s",
