@@ -105,9 +105,8 @@ async fn clickhouse(options: &Options, http: &Http, report: &mut Report) -> anyh
         report.skip_unless(false, "all that ClickHouse knows");
         return Ok(Vec::new());
     }
-    report.add(server::health(&client, database).await);
-    let schema = schema::schema(&client, database, options.clickhouse.user()).await;
-    report.add(schema);
+    report.add(server::health(&client, database, options.clickhouse.user()).await);
+    report.add(schema::schema(&client, database, options.clickhouse.user()).await);
     if let Some(user) = &options.reader_user {
         let password = secret(READER_PASSWORD_VARIABLE, options.reader_password_file.as_deref())?.unwrap_or_default();
         report.add(schema::reader(&as_user(&client, user, password.reveal()), user).await);

@@ -87,7 +87,7 @@ fn main() -> ExitCode {
     }
 
     let role = Arguments::parse().role;
-    start_log();
+    start_log(&role);
     match run(role) {
         Ok(code) => code,
         Err(error) => {
@@ -98,8 +98,13 @@ fn main() -> ExitCode {
 }
 
 /// To standard error, so that standard output keeps what a role has to say. `SHARDLAKE_LOG` filters it.
-fn start_log() {
-    let filter = EnvFilter::try_from_env("SHARDLAKE_LOG").unwrap_or_else(|_| EnvFilter::new("info,clickhouse=error"));
+fn start_log(role: &Role) {
+    let filter = match role {
+        // What these find wrong is in their output.
+        Role::Query(_) | Role::Doctor(_) => "shardlake=error",
+        _ => "info,clickhouse=error",
+    };
+    let filter = EnvFilter::try_from_env("SHARDLAKE_LOG").unwrap_or_else(|_| EnvFilter::new(filter));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 

@@ -18,6 +18,8 @@ mod table;
 
 mod chart;
 
+mod bands;
+
 mod words;
 
 mod list;
@@ -73,10 +75,10 @@ pub(crate) struct Options {
     /// Any other parameter of the question; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     param: Vec<(String, String)>,
-    /// What to print [default: a chart of what is a series over time, else a table].
+    /// What to print [default: a chart of what changes over time, else a table].
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Draw this column; may be repeated [default: the first measure].
+    /// In a chart: draw this column; may be repeated [default: the first measure].
     #[arg(long)]
     column: Vec<String>,
     /// Print what the question asks, its parameters and its columns, and do not ask it.
@@ -279,22 +281,19 @@ fn section(
     screen: Screen,
 ) -> anyhow::Result<String> {
     let meta = &section.meta;
-    let is_series = question.panel == "timeseries";
-    let is_chart = match options.format {
-        Some(Format::Chart) => true,
-        Some(_) => false,
-        None => is_series || !options.column.is_empty(),
-    };
-    if is_chart && !is_series {
-        bail!("{} is no series over time: ask for --format table", question.id());
-    }
-    let (title, body) = if section.rows.is_empty() {
-        (question.title.clone(), "no rows\n".to_owned())
-    } else if is_chart {
-        let chosen = chart::choose(question, &answer.columns, section, &options.column)?;
-        (chosen.title(&question.title), chart::draw(&chosen, screen))
-    } else {
-        (question.title.clone(), table::draw(&table::columns(question, &answer.columns, &section.rows), screen))
+    let bands = || bands::draw(question, &answer.columns, section, screen);
+    let rows = || table::draw(&table::columns(question, &answer.columns, &section.rows), screen);
+    let mut title = question.title.clone();
+    let body = match (options.format, question.panel.as_str()) {
+        _ if section.rows.is_empty() => "no rows\n".to_owned(),
+        (Some(Format::Chart) | None, "timeseries") => {
+            let chosen = chart::choose(question, &answer.columns, section, &options.column)?;
+            title = chosen.title(&title);
+            chart::draw(&chosen, screen)
+        }
+        (Some(Format::Chart) | None, "state-timeline") => bands().unwrap_or_else(rows),
+        (Some(Format::Chart), _) => bail!("{} is no series over time: ask for --format table", question.id()),
+        _ => rows(),
     };
     let mut text = format!("{}{}\n\n{body}", style(title).bold(), style(words::range(meta)).dim());
     if let Some(limited) = words::limited(meta) {

@@ -12,7 +12,7 @@ use shardlake_schema::{
 
 use super::{
     finding::{Findings, count, some},
-    server::read,
+    server::{first_line, read},
 };
 
 /// Comparing schemas makes a scratch database with every table.
@@ -151,7 +151,7 @@ async fn insert_nothing(client: &Client, table: Table) -> Inserted {
             Inserted::Refused
         }
         Ok(Err(error)) => {
-            Inserted::Failed(error.to_string().lines().next().unwrap_or_default().chars().take(200).collect())
+            Inserted::Failed(first_line(&error.to_string()))
         }
         Err(_) => Inserted::Failed("no answer".to_owned()),
     }

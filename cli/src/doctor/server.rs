@@ -4,8 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use clickhouse::Client;
 
-use super::finding::{Findings, Level, count, some};
+use super::finding::{Findings, Level, some};
 use crate::query::duration;
+
+/// Of ClickHouse's words in a finding.
+const MOST_CHARS: usize = 300;
 
 /// A server that takes longer to say its version is in no state to answer questions.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -23,8 +26,8 @@ const TOO_MANY_PARTS: u64 = 1_000;
 const LITTLE_PERCENT: u64 = 15;
 const TOO_LITTLE_PERCENT: u64 = 5;
 
-/// What must be there at all.
-pub(super) async fn reach(client: &Client, address: &str) -> Findings {
+/// What must be there at all, and whether it is.
+pub(super) async fn reach(client: &Client, address: &str) -> (Findings, bool) {
     let mut found = Findings::about("ClickHouse");
     let before_ms = now_ms();
     let sql = "SELECT version(), toInt64(uptime()), toUnixTimestamp64Milli(now64(3))";
@@ -36,7 +39,7 @@ pub(super) async fn reach(client: &Client, address: &str) -> Findings {
                 format!("{address} does not answer: {why}"),
                 "check --clickhouse-url, the user and its password, and that the server runs",
             );
-            return found;
+            return (found, false);
         }
     };
     #[expect(clippy::cast_precision_loss, reason = "no server runs for that long")]
@@ -54,107 +57,91 @@ pub(super) async fn reach(client: &Client, address: &str) -> Findings {
             found.bad(level, skew, "keep both in time with NTP, as chrony or systemd-timesyncd do: lag and freshness are differences of clocks");
         }
     }
-    found
+    (found, true)
 }
 
 /// Whether it keeps up.
-pub(super) async fn health(client: &Client, database: &str) -> Findings {
+pub(super) async fn health(client: &Client, database: &str, user: &str) -> Findings {
     let mut found = Findings::about("ClickHouse");
-    parts(client, database, &mut found).await;
-    mutations(client, database, &mut found).await;
-    disks(client, &mut found).await;
+    let looks = [
+        ("parts", parts(client, database, &mut found).await),
+        ("detached_parts", detached(client, database, &mut found).await),
+        ("mutations", mutations(client, database, &mut found).await),
+        ("disks", disks(client, &mut found).await),
+    ];
+    let unseen: Vec<String> = looks.iter().filter(|(_, seen)| seen.is_err()).map(|(table, _)| format!("system.{table}")).collect();
+    if let Some((_, Err(why))) = looks.iter().find(|(_, seen)| seen.is_err()) {
+        found.warn(
+            format!("{user} cannot look into {}: {why}", unseen.join(", ")),
+            format!("run doctor as an administrator, or: GRANT {} TO {user}", unseen.iter().map(|table| format!("SELECT ON {table}")).collect::<Vec<_>>().join(", ")),
+        );
+    }
     found
 }
 
-async fn parts(client: &Client, database: &str, found: &mut Findings) {
+async fn parts(client: &Client, database: &str, found: &mut Findings) -> Result<(), String> {
     let sql = "SELECT table, max(parts) FROM (SELECT table, partition, count() AS parts FROM system.parts \
                WHERE database = {database:String} AND active GROUP BY table, partition) GROUP BY table ORDER BY 2 DESC";
     let asked = client.query_raw(sql).param("database", database).fetch_all::<(String, u64)>();
-    match read(asked, DEADLINE).await {
-        Err(why) => found.warn(format!("its parts cannot be counted: {why}"), "let the user read system.parts"),
-        Ok(tables) => {
-            let most = tables.first().map_or(0, |(_, parts)| *parts);
-            let many: Vec<String> = tables
-                .iter()
-                .filter(|(_, parts)| *parts > MANY_PARTS)
-                .map(|(table, parts)| format!("{table} ({parts})"))
-                .collect();
-            let level = if most > TOO_MANY_PARTS { Level::Failed } else { Level::Warning };
-            match many.is_empty() {
-                true => found.ok(format!(
-                    "merges keep up: at most {} in a partition",
-                    count(usize::try_from(most).unwrap_or(0), "part", "parts")
-                )),
-                false => found.bad(
-                    level,
-                    format!("merges do not keep up, parts in a partition: {}", some(&many)),
-                    "give ClickHouse more CPU or faster disks, or let clusters send seldom: raise --batch-age-ms",
-                ),
-            }
-        }
+    let tables = read(asked, DEADLINE).await?;
+    let most = tables.first().map_or(0, |(_, parts)| *parts);
+    let many = tables.iter().filter(|(_, parts)| *parts > MANY_PARTS).map(|(table, parts)| format!("{table} ({parts})"));
+    let many: Vec<String> = many.collect();
+    let level = if most > TOO_MANY_PARTS { Level::Failed } else { Level::Warning };
+    match many.is_empty() {
+        true => found.ok(format!("merges keep up: no partition has more than {most} parts")),
+        false => found.bad(level, format!("merges do not keep up, parts in a partition: {}", some(&many)),
+            "give ClickHouse more CPU or faster disks, or let clusters send more seldom: raise --batch-age-ms"),
     }
-    let sql = "SELECT table, count(), any(reason) FROM system.detached_parts WHERE database = {database:String} GROUP BY table ORDER BY table";
-    let asked = client.query_raw(sql).param("database", database).fetch_all::<(String, u64, Option<String>)>();
-    match read(asked, DEADLINE).await {
-        Err(why) => found
-            .warn(format!("its detached parts cannot be counted: {why}"), "let the user read system.detached_parts"),
-        Ok(detached) if detached.is_empty() => found.ok("no part was set aside as damaged"),
-        Ok(detached) => {
-            let tables = detached.iter().map(|(table, parts, reason)| {
-                format!(
-                    "{table} ({parts}, {})",
-                    reason.as_deref().filter(|reason| !reason.is_empty()).unwrap_or("by hand")
-                )
-            });
-            found.warn(
-                format!("parts are detached, their rows are in no answer: {}", some(&tables.collect::<Vec<_>>())),
-                "look into system.detached_parts and the server's log; ALTER TABLE … ATTACH PART what is whole, drop the rest",
-            );
-        }
-    }
+    Ok(())
 }
 
-async fn mutations(client: &Client, database: &str, found: &mut Findings) {
+async fn detached(client: &Client, database: &str, found: &mut Findings) -> Result<(), String> {
+    let sql = "SELECT table, count(), coalesce(any(reason), '') FROM system.detached_parts \
+               WHERE database = {database:String} GROUP BY table ORDER BY table";
+    let asked = client.query_raw(sql).param("database", database).fetch_all::<(String, u64, String)>();
+    let detached = read(asked, DEADLINE).await?;
+    let tables = detached.iter().map(|(table, parts, reason)| {
+        let reason = if reason.is_empty() { "by hand" } else { reason };
+        format!("{table} ({parts}, {reason})")
+    });
+    let tables: Vec<String> = tables.collect();
+    match tables.is_empty() {
+        true => found.ok("no part is detached"),
+        false => found.warn(
+            format!("parts are detached, and their rows in no answer: {}", some(&tables)),
+            "look into system.detached_parts and the server's log; ALTER TABLE … ATTACH PART what is whole, drop the rest",
+        ),
+    }
+    Ok(())
+}
+
+async fn mutations(client: &Client, database: &str, found: &mut Findings) -> Result<(), String> {
     let sql = "SELECT table, mutation_id, latest_fail_reason FROM system.mutations \
                WHERE database = {database:String} AND NOT is_done AND latest_fail_reason != '' ORDER BY create_time";
     let asked = client.query_raw(sql).param("database", database).fetch_all::<(String, String, String)>();
-    match read(asked, DEADLINE).await {
-        Err(why) => found.warn(format!("its mutations cannot be read: {why}"), "let the user read system.mutations"),
-        Ok(stuck) => {
-            for (table, id, reason) in stuck {
-                let reason: String = reason.lines().next().unwrap_or_default().chars().take(200).collect();
-                found.fail(
-                    format!("mutation {id} of {table} fails again and again: {reason}"),
-                    "mend what it says, or give it up with KILL MUTATION; merges of its parts wait for it",
-                );
-            }
-        }
+    for (table, id, reason) in read(asked, DEADLINE).await? {
+        found.fail(
+            format!("mutation {id} of {table} fails again and again: {}", first_line(&reason)),
+            "mend what it says, or give it up with KILL MUTATION; merges of its parts wait for it",
+        );
     }
+    Ok(())
 }
 
-async fn disks(client: &Client, found: &mut Findings) {
-    let sql = "SELECT name, free_space, total_space FROM system.disks WHERE total_space > 0 AND total_space < 1000000000000000000 ORDER BY name";
-    match read(client.query_raw(sql).fetch_all::<(String, u64, u64)>(), DEADLINE).await {
-        Err(why) => found.warn(format!("its disks cannot be looked at: {why}"), "let the user read system.disks"),
-        Ok(disks) => {
-            for (name, free, total) in disks {
-                let percent = free.saturating_mul(100) / total;
-                let gib = |bytes: u64| bytes >> 30;
-                let what = format!("disk {name} has {} of {} GiB free, {percent} %", gib(free), gib(total));
-                match percent {
-                    LITTLE_PERCENT.. => found.ok(what),
-                    percent => {
-                        let level = if percent < TOO_LITTLE_PERCENT { Level::Failed } else { Level::Warning };
-                        found.bad(
-                            level,
-                            what,
-                            "make room: a larger disk, or shorter retention (`shardlake schema apply --retention`)",
-                        );
-                    }
-                }
-            }
+/// Disks that are elsewhere, such as object stores, have as much room as can be said.
+async fn disks(client: &Client, found: &mut Findings) -> Result<(), String> {
+    let sql = "SELECT name, free_space, total_space FROM system.disks WHERE total_space BETWEEN 1 AND 1000000000000000000 ORDER BY name";
+    for (name, free, total) in read(client.query_raw(sql).fetch_all::<(String, u64, u64)>(), DEADLINE).await? {
+        let percent = free.saturating_mul(100) / total;
+        let what = format!("disk {name} has {} of {} GiB free, {percent} %", free >> 30, total >> 30);
+        let level = if percent < TOO_LITTLE_PERCENT { Level::Failed } else { Level::Warning };
+        match percent {
+            LITTLE_PERCENT.. => found.ok(what),
+            _ => found.bad(level, what, "make room: a larger disk, or shorter retention (`shardlake schema apply --retention`)"),
         }
     }
+    Ok(())
 }
 
 /// What ClickHouse says, or in a line why it does not.
@@ -175,7 +162,13 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(source) = last.source() {
         last = source;
     }
-    last.to_string().lines().next().unwrap_or_default().chars().take(300).collect()
+    let text = last.to_string();
+    first_line(text.strip_prefix("bad response: ").unwrap_or(&text))
+}
+
+/// Of a long text of ClickHouse.
+pub(super) fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(MOST_CHARS).collect()
 }
 
 fn now_ms() -> i64 {
