@@ -46,20 +46,22 @@
 //! (
 //!     SELECT
 //!         roundDown(toUnixTimestamp64Milli(time), edges) AS edge, -- of a DateTime: 1000 * toInt64(time)
-//!         indexOf(edges, edge) AS bucket,
+//!         transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
 //!         cluster,
 //!         count() AS things
 //!     FROM …
-//!     GROUP BY cluster, edge -- not bucket: indexOf of every row would cost a hundred times as much
+//!     GROUP BY cluster, edge
 //!     ORDER BY cluster, bucket WITH FILL FROM 1 TO length(edges)
 //! )
 //! WHERE cluster != '' -- with no row at all, the fill makes a series without a name
 //! ORDER BY time, cluster
 //! ```
 //!
-//! `roundDown` by 2,000 edges takes as long as `toStartOfInterval` (10 M rows: 0.21 s and 0.24 s).
+//! `roundDown` by 2,000 edges takes as long as `toStartOfInterval` (10 M rows: 0.21 s and 0.24 s). `transform` looks an edge up
+//! in a table; `indexOf` would search all of them for each row (2,000 buckets of four clusters: 15 and 60 ms in all).
 
 mod header;
+mod implied;
 mod placeholder;
 mod rollup;
 

@@ -290,4 +290,24 @@ mod tests {
         assert_eq!(resolved.range, Some(Range { from: TimeMs(NOW.0 - 3_600_000), to: NOW }));
         assert_eq!(resolved.values.len(), 8);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_request_is_answered_not_panicked_at(
+            question in 0..1_000_usize,
+            query in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80),
+            words in proptest::collection::vec(("[a-z_]{1,8}|from|to|step|tz|limit|cursor|compare|cluster", WORDS), 0..6),
+        ) {
+            let catalogue = Catalogue::builtin();
+            let question = catalogue.questions().nth(question % catalogue.questions().count()).unwrap();
+            let bytes: Vec<_> = form_urlencoded::parse(&query).into_owned().collect();
+            let _ = resolve(question, &bytes, NOW);
+            let known: Vec<_> = words.into_iter().filter(|(name, _)| question.parameter(name).is_some()).collect();
+            let _ = resolve(question, &known, NOW);
+        }
+    }
+
+    /// Words that mean something to one parameter or another, at the edges of what they may be.
+    const WORDS: &str = "\\PC{0,12}|0|1|now|-[0-9]{1,10}[smhdw]|[0-9]{1,13}|1970-01-01|2199-12-31T23:59:59|previous|auto|\
+        [0-9]{1,10}(mo|d|h)?|UTC|Pacific/Apia|Africa/Monrovia|[0-9a-f]{1,8}-[0-9a-f]{1,16}(-[0-9a-f]{1,11}-[0-9a-f]{1,11})?";
 }

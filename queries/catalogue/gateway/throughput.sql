@@ -30,7 +30,7 @@ FROM
 (
     SELECT
         roundDown(toUnixTimestamp64Milli(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         cluster,
         sum(gateway_counts.dispatches) AS dispatches,
         sum(replayed) AS replays,
@@ -60,7 +60,7 @@ FROM
 (
     SELECT
         roundDown(1000 * toInt64(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         cluster,
         sum({rollup:Identifier}.dispatches) AS dispatches,
         sum(replayed) AS replays,

@@ -20,7 +20,7 @@ FROM
 (
     SELECT
         roundDown(toUnixTimestamp64Milli(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         cluster,
         count() AS interactions,
         countIf(outcome IN ('error', 'panic', 'timed_out')) AS errors
@@ -42,7 +42,7 @@ FROM
 (
     SELECT
         roundDown(1000 * toInt64(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         cluster,
         sum({rollup:Identifier}.interactions) AS interactions,
         sum({rollup:Identifier}.errors) AS errors

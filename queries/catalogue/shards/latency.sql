@@ -31,7 +31,7 @@ FROM
 (
     SELECT
         roundDown(toUnixTimestamp64Milli(sampled_at), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         cluster,
         shard,
         toNullable(avg(sample_ms)) AS latency_ms,

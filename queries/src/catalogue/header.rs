@@ -2,12 +2,13 @@
 
 use super::{
     Column, Panel, Question, Unit,
+    implied::{is_ignored, kind_in_sql, standard},
     placeholder::{Scan, is_name, scan},
     rollup,
 };
 use crate::{
-    parameter::{Kind, Parameter, Scalar},
-    resolution::{COMPARE, CURSOR, EDGES, FROM, LIMIT, OFFSET, STEP, Step, TO, TZ},
+    parameter::{Kind, Parameter},
+    resolution::{EDGES, FROM, LIMIT, OFFSET, STEP, Step, TO},
 };
 
 /// What is wrong with a file.
@@ -184,50 +185,6 @@ fn parameter(entry: &Entry<'_>) -> Result<Parameter, Fault> {
     }
 }
 
-/// The parameters that a question has without declaring them.
-fn standard(question: &Question, scan: &Scan<'_>) -> Vec<Parameter> {
-    let has_range = question.parameter(FROM).is_some();
-    let has_pages = scan.placeholders.iter().any(|used| used.name == OFFSET);
-    let words = [
-        (
-            has_range,
-            TZ,
-            Kind::Zone,
-            "UTC",
-            "IANA time zone of buckets, of moments without an offset, and of the answer's times",
-        ),
-        (has_range, COMPARE, Kind::Word, "", "`previous`: answer the same question for the range before, too"),
-        (has_pages, CURSOR, Kind::Word, "", "`next_cursor` of an answer: go on after its last row"),
-    ];
-    let words = words.into_iter().filter(|(applies, name, ..)| *applies && question.parameter(name).is_none());
-    let parameter = |name: &str, kind, default: &str, doc: &str| Parameter {
-        name: name.to_owned(),
-        kind,
-        default: Some(default.to_owned()),
-        doc: doc.to_owned(),
-    };
-    words.map(|(_, name, kind, default, doc)| parameter(name, kind, default, doc)).collect()
-}
-
-/// The kind of the placeholder `name` if the SQL may use it: a declared parameter, or what the service makes of one.
-pub(super) fn kind_in_sql(question: &Question, name: &str) -> Option<Kind> {
-    match name {
-        EDGES => question.parameter(STEP).map(|_| Kind::Many(Scalar::Int64)),
-        OFFSET => question.parameter(LIMIT).map(|_| Kind::One(Scalar::UInt64)),
-        _ => question.parameter(name).map(|declared| declared.kind).filter(|kind| *kind != Kind::Word),
-    }
-}
-
-/// Whether a statement with the placeholders of `scan` does without `parameter` and must not.
-pub(super) fn is_ignored(parameter: &Parameter, scan: &Scan<'_>) -> bool {
-    let uses = |name| scan.placeholders.iter().any(|used| used.name == name);
-    match parameter.kind {
-        Kind::Zone | Kind::Word => false, // they are in the edges of buckets, and in what the service says
-        Kind::Step => !uses(STEP) && !uses(EDGES),
-        _ => !uses(&parameter.name),
-    }
-}
-
 /// `name unit meaning`
 fn column(entry: &Entry<'_>) -> Result<Column, Fault> {
     let (name, rest) = first_word(&entry.value);
@@ -386,7 +343,7 @@ SELECT {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}, {step:UInt32}, {s
         assert_eq!(question.parameter("compare").unwrap().kind, Kind::Word, "and one before it");
         assert_eq!(question.parameter("cursor"), None, "it has no limit");
         assert_eq!(question.sql, GOOD, "ClickHouse gets the file unchanged");
-        parse("interactions", "volume", &GOOD.replace("{step:UInt32}", "{edges:Array(Int64)}")).unwrap();
+        parse("interactions", "volume", &GOOD.replace("{step:UInt32}", "{edges:Array(Int64)}, {tz:String}")).unwrap();
     }
 
     /// Each change of the good file, the line that is blamed, and a word of the reason.
@@ -447,6 +404,21 @@ SELECT {from:DateTime64(3, 'UTC')}, {to:DateTime64(3, 'UTC')}, {step:UInt32}, {s
         #[test]
         fn any_text_is_answered_not_panicked_at(text in "(-- ?[a-z_]{0,6}:? ?[ -~é]{0,20}\n){0,8}[ -~\n{}'é]{0,60}") {
             let _ = parse("a", "b", &text);
+        }
+
+        #[test]
+        fn a_file_with_a_slip_of_the_pen_is_answered_too(
+            slips in proptest::collection::vec((0..GOOD.len(), 0..9_usize, "\\PC{0,3}|[-{}():,='\\n ]{0,3}"), 1..4),
+        ) {
+            let mut text = GOOD.to_owned();
+            for (at, length, other) in slips {
+                let at = text.floor_char_boundary(at);
+                let end = text.floor_char_boundary(at + length);
+                text.replace_range(at..end, &other);
+            }
+            if let Err(fault) = parse("a", "b", &text) {
+                proptest::prop_assert!((1..=text.lines().count().max(1) + 1).contains(&fault.line), "{:?}", fault);
+            }
         }
     }
 }

@@ -8,7 +8,8 @@
 
 use super::{
     Question,
-    header::{Fault, fault, is_ignored, kind_in_sql},
+    header::{Fault, fault},
+    implied::{is_ignored, kind_in_sql},
     placeholder::{is_name, scan},
 };
 use crate::{

@@ -6,7 +6,7 @@
 //!
 //! A cursor is opaque to clients. It holds the range, so that relative words mean on the second page what they meant on the
 //! first; how much to leave out; and a digest of everything else that was asked, because the second page of another
-//! question has no meaning. Rows that land late, or a table that changes as rows grow older than it is kept, can still shift
+//! question has no meaning; builds by different compilers may not take each other's. Rows that land late, or a table that changes as rows grow older than it is kept, can still shift
 //! a page.
 
 use std::{

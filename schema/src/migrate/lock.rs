@@ -9,7 +9,9 @@
 //! A holder gives a sign of life by changing its column's comment, which also fails for who no longer holds the lock. It
 //! does so before each statement and while one runs. The age of the sign is that of the table's metadata, by the server's
 //! clock alone. A lock without signs is taken over once the holder's statement has ended too: the server goes on with it
-//! when its client is gone, so it runs under the holder's name as its query id, and is looked for.
+//! when its client is gone, so it runs under the holder's name as its query id, and is looked for. A look is not one moment:
+//! it can read the age of the last holder's sign and then the name of the next holder. So only a name that the look before
+//! has shown already is judged by its age.
 
 use std::{fs, pin::pin, process, time::Duration};
 
@@ -64,10 +66,13 @@ impl Lock {
         let random: String = client.query_raw("SELECT lower(hex(generateUUIDv4()))").fetch_one().await?;
         let lock = Self { client: client.clone(), name: format!("{HELD}{random}") };
         let mut said: Option<Instant> = None;
+        let mut seen_before = String::new();
         loop {
             let (column, holder, silent_s, running) = look(client).await?;
             let is_free = column == FREE;
-            if is_free || silent_s > DEAD_AFTER_S && !running {
+            let is_dead = column == seen_before && silent_s > DEAD_AFTER_S && !running;
+            seen_before.clone_from(&column);
+            if is_free || is_dead {
                 if lock.swap(&column, &lock.name).await? {
                     if !is_free {
                         tracing::warn!(holder, silent_s, "took over the migrations from a run that died");
