@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use shardlake_schema::TimeMs;
 
 use crate::{
-    catalogue::{Question, Unit},
+    catalogue::{Column, Question, Unit},
     completeness::Completeness,
     error::AskError,
     limits::MAX_ROWS,
@@ -19,24 +19,24 @@ use crate::{
 
 /// The part of `JSONCompact` that we use.
 #[derive(Deserialize)]
-struct Document<'a> {
-    meta: Vec<ColumnType>,
+pub(crate) struct Document<'a> {
+    pub(crate) meta: Vec<ColumnType>,
     #[serde(borrow)]
-    data: Vec<Vec<&'a RawValue>>,
-    statistics: Statistics,
+    pub(crate) data: Vec<Vec<&'a RawValue>>,
+    pub(crate) statistics: Statistics,
 }
 
 #[derive(Deserialize, Serialize)]
-struct ColumnType {
-    name: String,
+pub(crate) struct ColumnType {
+    pub(crate) name: String,
     #[serde(rename = "type")]
-    sql_type: String,
+    pub(crate) sql_type: String,
 }
 
 #[derive(Deserialize)]
-struct Statistics {
+pub(crate) struct Statistics {
     elapsed: f64,
-    rows_read: u64,
+    pub(crate) rows_read: u64,
     bytes_read: u64,
 }
 
@@ -64,11 +64,25 @@ struct Meta<'a> {
 }
 
 /// A finished reply.
+#[derive(Debug)]
 pub(crate) struct Reply {
     /// The JSON document.
     pub(crate) body: Vec<u8>,
     /// Rows that ClickHouse read for it.
     pub(crate) rows_read: u64,
+}
+
+/// Reads ClickHouse's document.
+pub(crate) fn parse(document: &[u8]) -> Result<Document<'_>, AskError> {
+    let document: Document<'_> = serde_json::from_slice(document).map_err(|error| {
+        let message =
+            format!("ClickHouse did not answer in JSONCompact ({error}); is there a FORMAT in the question's SQL?");
+        AskError::Failed { message }
+    })?;
+    if document.data.len() as u64 > MAX_ROWS {
+        return Err(AskError::TooLarge);
+    }
+    Ok(document)
 }
 
 /// Writes the reply to what was asked from ClickHouse's `document`.
@@ -79,15 +93,8 @@ pub(crate) fn write(
     completeness: &Completeness,
     query_id: &str,
 ) -> Result<Reply, AskError> {
-    let document: Document<'_> = serde_json::from_slice(document).map_err(|error| {
-        let message =
-            format!("ClickHouse did not answer in JSONCompact ({error}); is there a FORMAT in the question's SQL?");
-        AskError::Failed { message }
-    })?;
-    if document.data.len() as u64 > MAX_ROWS {
-        return Err(AskError::TooLarge);
-    }
-    let shapes: Vec<Shape> = document.meta.iter().map(|column| Shape::of(question, column)).collect();
+    let document = parse(document)?;
+    let shapes: Vec<Shape> = document.meta.iter().map(|column| Shape::of(&question.columns, column)).collect();
     let at = |pick: fn(&Range) -> TimeMs| asked.range.as_ref().map(|range| moment::iso8601(pick(range)));
     let answer = Answer {
         question: &question.id(),
@@ -112,7 +119,7 @@ pub(crate) fn write(
 
 /// How a column's cells are rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
+pub(crate) enum Shape {
     /// As they are.
     Same,
     /// `2026-10-01 12:00:00.000` to ISO 8601.
@@ -126,8 +133,8 @@ enum Shape {
 }
 
 impl Shape {
-    fn of(question: &Question, column: &ColumnType) -> Self {
-        let unit = question.columns.iter().find(|declared| declared.name == column.name).map(|declared| declared.unit);
+    pub(crate) fn of(declared: &[Column], column: &ColumnType) -> Self {
+        let unit = declared.iter().find(|declared| declared.name == column.name).map(|declared| declared.unit);
         let inner = |text: &str, wrapper: &str| {
             text.strip_prefix(wrapper).and_then(|rest| rest.strip_suffix(')')).map(str::to_owned)
         };
@@ -143,10 +150,11 @@ impl Shape {
     }
 }
 
-struct RowOut<'a> {
-    columns: &'a [ColumnType],
-    shapes: &'a [Shape],
-    cells: &'a [&'a RawValue],
+/// A row as an object.
+pub(crate) struct RowOut<'a> {
+    pub(crate) columns: &'a [ColumnType],
+    pub(crate) shapes: &'a [Shape],
+    pub(crate) cells: &'a [&'a RawValue],
 }
 
 impl Serialize for RowOut<'_> {
@@ -159,9 +167,10 @@ impl Serialize for RowOut<'_> {
     }
 }
 
-struct Cell<'a> {
-    shape: Shape,
-    json: &'a RawValue,
+/// A cell, rewritten.
+pub(crate) struct Cell<'a> {
+    pub(crate) shape: Shape,
+    pub(crate) json: &'a RawValue,
 }
 
 impl Serialize for Cell<'_> {
@@ -214,7 +223,7 @@ mod tests {
         let catalogue = crate::Catalogue::builtin();
         let question = catalogue.get("interactions/volume").unwrap();
         let shape = |name: &str, sql_type: &str| {
-            Shape::of(question, &ColumnType { name: name.into(), sql_type: sql_type.into() })
+            Shape::of(&question.columns, &ColumnType { name: name.into(), sql_type: sql_type.into() })
         };
         assert_eq!(shape("interactions", "UInt64"), Shape::Number);
         assert_eq!(shape("interactions", "Nullable(Int64)"), Shape::Number);

@@ -52,6 +52,17 @@ pub(crate) struct Completeness {
     gaps: Vec<Gap>,
 }
 
+impl Completeness {
+    /// See the head of this module.
+    pub(crate) fn complete(&self) -> Option<bool> {
+        self.complete
+    }
+
+    pub(crate) fn missing_batches(&self) -> u64 {
+        self.missing_batches
+    }
+}
+
 #[derive(Debug, Row, Deserialize, Serialize)]
 struct Freshness {
     cluster: String,

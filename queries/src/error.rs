@@ -14,6 +14,7 @@ use shardlake_schema::answer::exception_code;
 
 use crate::{
     catalogue::{Catalogue, Question},
+    format::Format,
     parameter::BadValue,
 };
 
@@ -27,10 +28,16 @@ const MIN_LIKENESS: f64 = 0.6;
 const MAX_REASON_CHARS: usize = 300;
 
 /// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum AskError {
     #[error("there is no question {name}; all of them are listed at /v1")]
     UnknownQuestion { name: String, nearest: Vec<String> },
+    #[error("there is no format {format}; expected one of {}", Format::list())]
+    UnknownFormat { format: String },
+    #[error("none of the formats in `Accept` is one of {}", Format::list())]
+    NotAcceptable,
+    #[error("HTTP/1.1 is needed for this format: in HTTP/1.0 an answer that broke off would look like a whole one")]
+    OldHttp,
     #[error("{question} has no parameter `{parameter}`")]
     UnknownParameter { question: String, parameter: String, nearest: Vec<String> },
     #[error("{parameter}: {bad}")]
@@ -79,10 +86,24 @@ impl AskError {
         Self::BadParameter { parameter: parameter.to_owned(), bad }
     }
 
+    /// Status of the reply.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind().0
+    }
+
+    /// The code, if it was a limit that ended the request.
+    pub(crate) fn limit(&self) -> Option<&'static str> {
+        let is_limit = matches!(self, Self::TooLarge | Self::TooSlow | Self::TooMuchMemory | Self::Busy);
+        is_limit.then(|| self.kind().1)
+    }
+
     /// Status and code of the reply.
     fn kind(&self) -> (StatusCode, &'static str) {
         match self {
             Self::UnknownQuestion { .. } => (StatusCode::NOT_FOUND, "unknown_question"),
+            Self::UnknownFormat { .. } => (StatusCode::NOT_FOUND, "unknown_format"),
+            Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not_acceptable"),
+            Self::OldHttp => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "old_http"),
             Self::UnknownParameter { .. } => (StatusCode::BAD_REQUEST, "unknown_parameter"),
             Self::BadParameter { .. } => (StatusCode::BAD_REQUEST, "bad_parameter"),
             Self::TooLarge => (StatusCode::UNPROCESSABLE_ENTITY, "too_large"),

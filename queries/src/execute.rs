@@ -31,6 +31,16 @@ impl Source<'_> {
         values.into_iter().fold(query, |query, (name, value)| query.param(name, value))
     }
 
+    /// The same within the limits of an export.
+    pub(crate) fn export<'v>(
+        self,
+        sql: &str,
+        query_id: &str,
+        values: impl IntoIterator<Item = (&'v str, &'v Value)>,
+    ) -> Query {
+        self.limits.apply_to_export(self.query(sql, query_id, values))
+    }
+
     /// Runs a question's query to its end: a document in ClickHouse's format `JSONCompact`.
     pub(crate) async fn document(self, query: Query) -> Result<Vec<u8>, AskError> {
         within_deadline(async {
