@@ -1,11 +1,15 @@
 //! Why a question got no answer, for the person who asked it: what is wrong, and what would be right.
 //!
-//! Every failure is JSON, `{"error": {"code", "message", …}}`. 400 and 404: ask differently. 422: ask for less. 503: try again
+//! Every failure is JSON, `{"error": {"code", "message", …}}`. 400 and 404: ask differently. 422: ask for less. 401 and
+//! 403: another key. 429 and 503: try again
 //! later, after `Retry-After` seconds. 500 and 502: whoever runs the service has to act; the log has the details.
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
+    http::{
+        HeaderValue, StatusCode,
+        header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
 };
 use clickhouse::error::Error as ClickhouseError;
@@ -42,6 +46,16 @@ pub(crate) enum AskError {
     UnknownParameter { question: String, parameter: String, nearest: Vec<String> },
     #[error("{parameter}: {bad}")]
     BadParameter { parameter: String, bad: BadValue },
+    #[error("a key is needed: send `Authorization: Bearer <key>`; `shardlake queries key new` makes one")]
+    Unauthorized,
+    #[error("this key {what}")]
+    Forbidden { what: String },
+    #[error("this key asks too often: try again in {retry_after_s} s")]
+    RateLimited { retry_after_s: u64 },
+    #[error("this key has {most} requests under way, which is the most: wait for one of them")]
+    TooManyAtOnce { most: u16 },
+    #[error("as many questions are being answered as may be at a time: try again in a moment")]
+    Full,
     #[error("the answer is too large: ask for a shorter range, a wider step, fewer clusters or a limit")]
     TooLarge,
     #[error("the answer takes too long: ask for a shorter range or fewer clusters")]
@@ -91,6 +105,11 @@ impl AskError {
         self.kind().0
     }
 
+    /// The code of the reply.
+    pub(crate) fn code(&self) -> &'static str {
+        self.kind().1
+    }
+
     /// The code, if it was a limit that ended the request.
     pub(crate) fn limit(&self) -> Option<&'static str> {
         let is_limit = matches!(self, Self::TooLarge | Self::TooSlow | Self::TooMuchMemory | Self::Busy);
@@ -106,6 +125,11 @@ impl AskError {
             Self::OldHttp => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "old_http"),
             Self::UnknownParameter { .. } => (StatusCode::BAD_REQUEST, "unknown_parameter"),
             Self::BadParameter { .. } => (StatusCode::BAD_REQUEST, "bad_parameter"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            Self::TooManyAtOnce { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_at_once"),
+            Self::Full => (StatusCode::SERVICE_UNAVAILABLE, "full"),
             Self::TooLarge => (StatusCode::UNPROCESSABLE_ENTITY, "too_large"),
             Self::TooSlow => (StatusCode::UNPROCESSABLE_ENTITY, "too_slow"),
             Self::TooMuchMemory => (StatusCode::UNPROCESSABLE_ENTITY, "too_much_memory"),
@@ -211,8 +235,16 @@ impl IntoResponse for AskError {
         };
         let error = Details { code, parameter, message, expected, nearest };
         let mut response = (status, Json(Body { error })).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let wait_s = match &self {
+            Self::RateLimited { retry_after_s } => Some(*retry_after_s),
+            _ if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => Some(1),
+            _ => None,
+        };
+        if let Some(wait_s) = wait_s {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait_s));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::rows::Lines;
 use self::rows::Rows;
-use crate::{catalogue::Column, error::AskError, format::Format, limits::EXPORT_DEADLINE, metrics::Watch};
+use crate::{catalogue::Column, error::AskError, format::Format, gate::Visit, limits::EXPORT_DEADLINE, metrics::Watch};
 
 /// How a format comes to be.
 enum Way {
@@ -61,24 +61,28 @@ impl Export {
         self.cursor.summary().and_then(QuerySummary::read_rows).unwrap_or(0)
     }
 
-    /// The rest, as the body of a reply; `watch` is finished when all of it was taken.
-    pub(crate) fn into_body(self, watch: Watch) -> Body {
-        Body::from_stream(stream::try_unfold((self, watch), |(mut export, mut watch): (Self, Watch)| async move {
-            match export.next().await {
-                Ok(Some(bytes)) => {
-                    watch.sent(bytes.len());
-                    Ok(Some((bytes, (export, watch))))
+    /// The rest, as the body of a reply; `watch` is finished when all of it was taken, and `visit` lasts until then.
+    pub(crate) fn into_body(self, watch: Watch, visit: Visit) -> Body {
+        let state = (self, watch, visit);
+        Body::from_stream(stream::try_unfold(
+            state,
+            |(mut export, mut watch, visit): (Self, Watch, Visit)| async move {
+                match export.next().await {
+                    Ok(Some(bytes)) => {
+                        watch.sent(bytes.len());
+                        Ok(Some((bytes, (export, watch, visit))))
+                    }
+                    Ok(None) => {
+                        watch.finish(200);
+                        Ok(None)
+                    }
+                    Err(error) => {
+                        watch.break_off(&error);
+                        Err(io::Error::other(error))
+                    }
                 }
-                Ok(None) => {
-                    watch.finish(200);
-                    Ok(None)
-                }
-                Err(error) => {
-                    watch.break_off(&error);
-                    Err(io::Error::other(error))
-                }
-            }
-        }))
+            },
+        ))
     }
 
     /// The next bytes, of which there are some.

@@ -4,7 +4,8 @@
 //! each column means; below is the SQL, which runs unchanged in ClickHouse's own client. The service makes an endpoint of
 //! each file. On its way to an answer, a request passes through the modules below, from top to bottom:
 //!
-//! 1. `server` takes connections, `routes` speaks HTTP, `error` says why there is no answer;
+//! 1. `server` takes connections, `gate` and `access` say who may ask and how often, `routes` speaks HTTP, `error` says why
+//!    there is no answer;
 //! 2. [`catalogue`] finds the question, `format` the form that the answer shall have;
 //! 3. `service` leads it through the rest:
 //! 4. [`parameter`] and `moment` turn words into typed values, `resolution` the range and the step into buckets;
@@ -19,6 +20,10 @@
 //! for every query: see [`limits`].
 
 mod server;
+
+mod gate;
+
+mod access;
 
 mod routes;
 
@@ -50,8 +55,9 @@ mod samples;
 
 mod metrics;
 
+pub use access::{Keys, KeysError, NewKey};
 pub use catalogue::{Catalogue, CatalogueError, Column, Panel, Question, Unit};
 pub use parameter::{Kind, Parameter, Scalar};
 pub use routes::router;
 pub use server::serve;
-pub use service::Service;
+pub use service::{Access, Service};

@@ -19,6 +19,13 @@ pub const MAX_EXPORT_ROWS: u64 = 20_000_000;
 /// Most bytes of an answer as ClickHouse writes it: [`MAX_ROWS`] rows of some 300 bytes.
 pub const MAX_REPLY_BYTES: usize = 32 << 20;
 
+/// Requests that are answered at a time. Each asks ClickHouse up to three things at once, and `shardlake schema users` lets a
+/// reader have 100 queries.
+pub const MAX_AT_ONCE: usize = 32;
+
+/// How long a request waits until another is done, before it is refused: most answers take less.
+pub const ROOM_WAIT: Duration = Duration::from_secs(2);
+
 /// How long a query may run in ClickHouse, seconds: longer than people wait for a page, shorter than their proxies do.
 const MAX_EXECUTION_S: u64 = 30;
 
@@ -60,12 +67,16 @@ struct Wish {
 pub(crate) struct Limits {
     settings: Vec<(&'static str, &'static str)>,
     export: Vec<(&'static str, u64)>,
+    may_comment: bool,
 }
+
+/// What ClickHouse's query log says about a query, beside its id.
+const COMMENT: &str = "log_comment";
 
 impl Limits {
     /// Asks ClickHouse which wishes its user may send.
     pub(crate) async fn learn(client: &Client) -> clickhouse::error::Result<Self> {
-        let names: Vec<&str> = WISHES.iter().map(|wish| wish.setting).collect();
+        let names: Vec<&str> = WISHES.iter().map(|wish| wish.setting).chain([COMMENT]).collect();
         let known = client
             .query_raw("SELECT name, value, readonly, ifNull(max, '') FROM system.settings WHERE name IN {names:Array(String)}")
             .param("names", names)
@@ -91,11 +102,13 @@ impl Limits {
                 export.push((setting, most.parse().map_or(wished, |most: u64| wished.min(most))));
             }
         }
-        Ok(Self { settings, export })
+        let may_comment = matches!(find(COMMENT), Some((_, _, 0, _)));
+        Ok(Self { settings, export, may_comment })
     }
 
-    /// `query` within these limits.
-    pub(crate) fn apply(&self, query: Query) -> Query {
+    /// `query` within these limits, with a comment for ClickHouse's query log where the profile allows one.
+    pub(crate) fn apply(&self, query: Query, comment: &str) -> Query {
+        let query = if self.may_comment { query.with_setting(COMMENT, comment) } else { query };
         self.settings.iter().fold(query, |query, (setting, value)| query.with_setting(*setting, *value))
     }
 

@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     bytes_sent: IntCounterVec,
     reused: IntCounterVec,
     limited: IntCounterVec,
+    refused: IntCounterVec,
     in_flight: IntGauge,
 }
 
@@ -76,6 +77,11 @@ impl Metrics {
                 "Requests that a limit ended, by the code of the error",
                 &["question", "limit"],
             ),
+            refused: counter(
+                "shardlake_queries_refused_total",
+                "Requests that were not let in, by the code of the error: no key, or no room",
+                &["code"],
+            ),
             in_flight: registered(
                 &registry,
                 IntGauge::new("shardlake_queries_in_flight", "Requests being answered now"),
@@ -89,6 +95,11 @@ impl Metrics {
         self.in_flight.inc();
         let question = question.unwrap_or_else(|| UNKNOWN.to_owned());
         Watch { metrics: Arc::clone(self), question, started: Instant::now(), status: None }
+    }
+
+    /// A request was not let in.
+    pub(crate) fn refuse(&self, error: &AskError) {
+        self.refused.with_label_values(&[error.code()]).inc();
     }
 
     /// The Prometheus text format, version 0.0.4.

@@ -23,7 +23,7 @@ pub(crate) const TO: &str = "to";
 pub(crate) const STEP: &str = "step";
 
 /// The filter that also narrows what is said about freshness and gaps.
-const CLUSTER: &str = "cluster";
+pub(crate) const CLUSTER: &str = "cluster";
 
 /// How many rows at most.
 const LIMIT: &str = "limit";

@@ -2,20 +2,28 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `/` | a page that lists the questions and shows their answers |
 //! | `/v1` | the catalogue |
 //! | `/v1/<noun>/<question>?<parameters>` | an answer; its form by a suffix such as `.csv`, or `Accept`: see `format` |
+//!
+//! These need a key if there are any (`access`). The others do not: they say nothing about the data.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/` | a page that lists the questions and shows their answers |
 //! | `/healthz` | 200 while the process lives |
 //! | `/readyz` | 200 when ClickHouse answers and has every table that the catalogue reads, otherwise 503 and why |
 //! | `/metrics` | the service's own series |
 
+use std::sync::Arc;
+
 use axum::{
-    Router,
+    Extension, Router,
     extract::{Path, RawQuery, State, rejection::PathRejection},
     http::{
         HeaderMap, HeaderName, StatusCode, Uri, Version,
         header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
     },
+    middleware::from_fn_with_state,
     response::{Html, IntoResponse, Response},
     routing::get,
 };
@@ -32,6 +40,7 @@ use crate::{
     catalogue::Question,
     error::{AskError, reply},
     format::Format,
+    gate::{self, Visit},
     service::Service,
 };
 
@@ -50,10 +59,13 @@ const JSON_HEADERS: [(HeaderName, &str); 3] =
 
 /// The service's routes.
 pub fn router(service: Service) -> Router {
-    Router::new()
-        .route("/", get(page))
+    let guarded = Router::new()
         .route("/v1", get(catalogue))
         .route("/v1/{noun}/{question}", get(answer))
+        .route_layer(from_fn_with_state(service.clone(), gate::pass));
+    Router::new()
+        .merge(guarded)
+        .route("/", get(page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -84,8 +96,10 @@ struct Listed<'a> {
     question: &'a Question,
 }
 
-async fn catalogue(State(service): State<Service>) -> Response {
-    let questions = service.catalogue().questions();
+/// What the key opens.
+async fn catalogue(State(service): State<Service>, Extension(visit): Extension<Visit>) -> Response {
+    let opens = |question: &&Arc<Question>| visit.key.as_ref().is_none_or(|key| key.check(question).is_ok());
+    let questions = service.catalogue().questions().filter(opens);
     let questions: Vec<_> =
         questions.map(|question| Listed { path: format!("/v1/{}", question.id()), question }).collect();
     (JSON_HEADERS, serde_json::json!({ "questions": questions }).to_string()).into_response()
@@ -95,6 +109,7 @@ async fn answer(
     State(service): State<Service>,
     path: Result<Path<(String, String)>, PathRejection>,
     RawQuery(query): RawQuery,
+    Extension(visit): Extension<Visit>,
     version: Version,
     headers: HeaderMap,
 ) -> Response {
@@ -113,10 +128,10 @@ async fn answer(
         if version < Version::HTTP_11 && format.is_streamed() {
             return Err(AskError::OldHttp);
         }
-        service.ask(question, query.as_deref().unwrap_or_default(), format).await
+        service.ask(question, query.as_deref().unwrap_or_default(), format, visit.key.as_deref()).await
     };
     match asked.await {
-        Ok(answered) => answered.into_response(watch),
+        Ok(answered) => answered.into_response(watch, visit),
         Err(error) => {
             watch.fail(&error);
             error.into_response()

@@ -19,6 +19,7 @@ pub async fn serve(
     service: Service,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let following = service.clone();
     let (draining, drain) = oneshot::channel();
     let listener = listener.tap_io(|stream| {
         // Small answers must not wait for the client's acknowledgement of the last one.
@@ -32,6 +33,7 @@ pub async fn serve(
     });
     tokio::select! {
         served = server => served,
+        () = following.follow() => unreachable!("what may change is followed for ever"),
         () = deadline_after(drain) => {
             tracing::warn!(deadline_s = DRAIN_DEADLINE.as_secs(), "clients still hold connections; leaving without them");
             Ok(())

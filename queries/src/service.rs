@@ -14,6 +14,7 @@ use shardlake_schema::TimeMs;
 use tokio::sync::OnceCell;
 
 use crate::{
+    access::{Key, Keys},
     answer,
     catalogue::{Catalogue, Question},
     completeness::{self, Completeness},
@@ -21,6 +22,7 @@ use crate::{
     execute::{Source, new_query_id, within_deadline},
     export::Export,
     format::Format,
+    gate::{Gate, Visit},
     limits::Limits,
     metrics::{Metrics, Watch},
     moment,
@@ -39,12 +41,20 @@ struct Shared {
     catalogue: Catalogue,
     metrics: Arc<Metrics>,
     limits: OnceCell<Limits>,
+    gate: Gate,
 }
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service").field("questions", &self.shared.catalogue.questions().count()).finish_non_exhaustive()
     }
+}
+
+/// Who may use a service. By default everybody, which is for a loopback address.
+#[derive(Debug, Default)]
+pub struct Access {
+    /// Whoever has one of these; `None`: everybody.
+    pub keys: Option<Keys>,
 }
 
 /// An answer, ready to be sent.
@@ -62,8 +72,31 @@ impl Service {
     /// `client` carries URL, database and credentials; its user needs what the head of this crate says. Nothing is sent
     /// before the first request.
     pub fn new(client: Client, catalogue: Catalogue) -> Self {
-        let shared = Shared { client, catalogue, metrics: Arc::new(Metrics::new()), limits: OnceCell::new() };
+        Self::with_access(client, catalogue, Access::default())
+    }
+
+    /// The same, but not for everybody.
+    pub fn with_access(client: Client, catalogue: Catalogue, access: Access) -> Self {
+        let shared = Shared {
+            client,
+            catalogue,
+            metrics: Arc::new(Metrics::new()),
+            limits: OnceCell::new(),
+            gate: Gate::new(access.keys),
+        };
         Self { shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.shared.gate
+    }
+
+    /// Follows what may change while the service runs, for ever: the file of keys.
+    pub(crate) async fn follow(&self) {
+        match self.gate().keys() {
+            Some(keys) => keys.follow().await,
+            None => std::future::pending().await,
+        }
     }
 
     pub(crate) fn catalogue(&self) -> &Catalogue {
@@ -74,19 +107,31 @@ impl Service {
         &self.shared.metrics
     }
 
-    async fn source(&self) -> Result<Source<'_>, AskError> {
+    async fn source<'a>(&'a self, comment: &'a str) -> Result<Source<'a>, AskError> {
         let client = &self.shared.client;
         let limits =
             self.shared.limits.get_or_try_init(|| within_deadline(async { Ok(Limits::learn(client).await?) })).await?;
-        Ok(Source { client, limits })
+        Ok(Source { client, limits, comment })
     }
 
-    /// Answers `question` with the parameters in `query`, a URL's.
-    pub(crate) async fn ask(&self, question: &Question, query: &str, format: Format) -> Result<Answered, AskError> {
-        let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    /// Answers `question` with the parameters in `query`, a URL's, as far as `key` opens it.
+    pub(crate) async fn ask(
+        &self,
+        question: &Question,
+        query: &str,
+        format: Format,
+        key: Option<&Key>,
+    ) -> Result<Answered, AskError> {
+        let mut pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        if let Some(key) = key {
+            key.check(question)?;
+            key.narrow(&mut pairs);
+        }
         let asked = resolve(question, &pairs, TimeMs::now())?;
+        key.map_or(Ok(()), |key| key.check_clusters(&asked.clusters))?;
         let query_id = new_query_id();
-        let answered = self.run(question, &asked, format, &query_id).await;
+        let comment = comment(&question.id(), key);
+        let answered = self.run(question, &asked, format, &query_id, &comment).await;
         answered.inspect_err(|error| tracing::warn!(question = question.id(), query_id, %error, "no answer"))
     }
 
@@ -96,12 +141,13 @@ impl Service {
         asked: &Resolved,
         format: Format,
         query_id: &str,
+        comment: &str,
     ) -> Result<Answered, AskError> {
         let sql = match (&asked.rollup, &question.rollup) {
             (Some(_), Some(rollup)) => &rollup.sql,
             _ => &question.sql,
         };
-        let source = self.source().await?;
+        let source = self.source(comment).await?;
         let values = asked.values.iter().map(|(name, value)| (name.as_str(), value));
         let completeness = completeness::check(source, &question.table, asked, query_id);
         if format.is_streamed() {
@@ -128,7 +174,8 @@ impl Service {
 
     /// The tables that the catalogue reads and ClickHouse lacks, or does not show to this user.
     pub(crate) async fn missing_tables(&self) -> Result<Vec<String>, AskError> {
-        let source = self.source().await?;
+        let comment = comment("(ready)", None);
+        let source = self.source(&comment).await?;
         let sql = "SELECT name FROM system.tables WHERE database = currentDatabase()";
         let there = source.query(sql, &new_query_id(), []).fetch_all::<String>();
         let there = within_deadline(async { Ok(there.await?) }).await?;
@@ -139,8 +186,8 @@ impl Service {
 }
 
 impl Answered {
-    /// The reply; `watch` ends with it.
-    pub(crate) fn into_response(self, watch: Watch) -> Response {
+    /// The reply; `watch` and `visit` end with it.
+    pub(crate) fn into_response(self, watch: Watch, visit: Visit) -> Response {
         match self.content {
             Content::Whole { body, rows_read } => {
                 watch.read(rows_read);
@@ -150,10 +197,15 @@ impl Answered {
             }
             Content::Export(export) => {
                 watch.read(export.rows_read());
-                (self.headers, export.into_body(watch)).into_response()
+                (self.headers, export.into_body(watch, visit)).into_response()
             }
         }
     }
+}
+
+/// What ClickHouse's query log says about a query: whose it is.
+fn comment(question: &str, key: Option<&Key>) -> String {
+    serde_json::json!({ "question": question, "key": key.map(Key::name) }).to_string()
 }
 
 /// What the JSON document says in `meta`, for the formats that have no place for it.

@@ -113,8 +113,8 @@ async fn an_answer_that_breaks_off_looks_like_it() {
     for suffix in ["ndjson", "csv", "arrow"] {
         for encoding in ["identity", "gzip", "zstd"] {
             let reply = get(api.address, &format!("/v1/mine/late.{suffix}"), &[("Accept-Encoding", encoding)]).await;
-            assert_eq!(reply.status, 200, "{suffix}");
-            assert!(!reply.is_whole && reply.body.len() > 1_000, "{suffix} {encoding} {}", reply.body.len());
+            // Broken off before the head was on the wire, it may be nothing at all.
+            assert!(!reply.is_whole && matches!(reply.status, 0 | 200), "{suffix} {encoding}: {}", reply.status);
         }
     }
     for suffix in ["ndjson", "csv", "arrow", "parquet"] {

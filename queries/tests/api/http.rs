@@ -12,6 +12,7 @@ use tokio::{
 /// What came back until the connection closed.
 #[derive(Debug)]
 pub(crate) struct Reply {
+    /// 0: the connection was closed without a word.
     pub(crate) status: u16,
     /// By lower-case name.
     pub(crate) headers: BTreeMap<String, String>,
@@ -34,6 +35,9 @@ impl Reply {
     }
 
     fn read(wire: &[u8]) -> Self {
+        if wire.is_empty() {
+            return Self { status: 0, headers: BTreeMap::new(), body: Vec::new(), is_whole: false };
+        }
         let end =
             wire.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or_else(|| panic!("no head: {wire:?}"));
         let head = std::str::from_utf8(&wire[..end]).unwrap();

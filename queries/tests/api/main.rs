@@ -11,6 +11,8 @@ mod http;
 
 mod formats;
 
+mod access;
+
 use std::time::{Duration, Instant};
 
 /// Repeats `check` until it is true. Only a failure waits for the deadline, which comes before ClickHouse's own limit on time

@@ -79,13 +79,17 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) async fn start(client: Client, catalogue: Catalogue) -> Self {
+        Self::serve(Service::new(client, catalogue)).await
+    }
+
+    pub(crate) async fn serve(service: Service) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             let _ = stopped.await;
         };
-        let served = tokio::spawn(serve(listener, Service::new(client, catalogue), shutdown));
+        let served = tokio::spawn(serve(listener, service, shutdown));
         Self { address, stop, served }
     }
 
