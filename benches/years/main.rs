@@ -183,7 +183,7 @@ async fn questions(reader: Client) {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let service = Service::new(reader, builtin.with_folder(folder.path()).unwrap());
-    let served = tokio::spawn(serve(listener, service, async {
+    let served = tokio::spawn(serve(listener, None, service, async {
         let _ = stopped.await;
     }));
     println!("\n{:<26}{:>8}{:<34}{:>10}{:>10}{:>8}", "question", "range", "  table", "ms", "raw ms", "ratio");

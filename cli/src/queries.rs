@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use shardlake_queries::{Access, Catalogue, Keys, Service};
+use shardlake_queries::{Access, Catalogue, Keys, Service, Tls};
 use tokio::net::TcpListener;
 
 use crate::{clickhouse_options::ClickhouseOptions, signals};
@@ -27,6 +27,15 @@ pub(crate) struct Options {
     /// File of keys; with one, every question needs a key. A change of the file counts at once.
     #[arg(long, env = "SHARDLAKE_QUERIES_KEYS")]
     keys: Option<PathBuf>,
+    /// Let keys with `sql = true` send SQL of their own, which only reads.
+    #[arg(long, env = "SHARDLAKE_QUERIES_SQL", requires = "keys")]
+    sql: bool,
+    /// File with the certificate, PEM, those that lead to its authority after it: serve with TLS. A renewed one is taken up.
+    #[arg(long, env = "SHARDLAKE_QUERIES_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// File with the certificate's private key, PEM.
+    #[arg(long, env = "SHARDLAKE_QUERIES_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Serve on any address without keys: whoever reaches it may ask everything.
     #[arg(long, conflicts_with = "keys")]
     allow_anonymous: bool,
@@ -54,14 +63,17 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     if let Some(folder) = &options.catalogue {
         catalogue = catalogue.with_folder(folder)?;
     }
-    let access = Access { keys: options.keys.as_deref().map(Keys::open).transpose()? };
+    let access = Access { keys: options.keys.as_deref().map(Keys::open).transpose()?, sql: options.sql };
     let service = Service::with_access(options.clickhouse.client()?, catalogue, access);
     let listener =
         TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
-    println!("queries    http://{}", listener.local_addr()?);
-    shardlake_queries::serve(listener, service, async {
+    let tls = options.tls_cert.as_deref().zip(options.tls_key.as_deref());
+    let tls = tls.map(|(certificate, key)| Tls::open(certificate, key)).transpose()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    println!("queries    {scheme}://{}", listener.local_addr()?);
+    shardlake_queries::serve(listener, tls, service, async {
         signals::stop_requested().await;
     })
-    .await?;
+    .await;
     Ok(ExitCode::SUCCESS)
 }

@@ -109,12 +109,37 @@ pub(crate) fn write(
             completeness,
             rows_read: document.statistics.rows_read,
             bytes_read: document.statistics.bytes_read,
-            elapsed_ms: (document.statistics.elapsed * 1e6).round() / 1e3,
+            elapsed_ms: elapsed_ms(document.statistics.elapsed),
             query_id,
         },
     };
     let body = serde_json::to_vec(&answer).map_err(|error| AskError::Failed { message: error.to_string() })?;
     Ok(Reply { body, rows_read: document.statistics.rows_read })
+}
+
+/// The reply to a statement that is no question.
+pub(crate) fn write_rows(document: &[u8], query_id: &str) -> Result<Reply, AskError> {
+    let Document { meta, data, statistics } = parse(document)?;
+    let shapes: Vec<Shape> = meta.iter().map(|column| Shape::of(&[], column)).collect();
+    let rows: Vec<_> = data.iter().map(|cells| RowOut { columns: &meta, shapes: &shapes, cells }).collect();
+    let Statistics { elapsed, rows_read, bytes_read } = statistics;
+    let elapsed_ms = elapsed_ms(elapsed);
+    let about = serde_json::json!({ "rows_read": rows_read, "bytes_read": bytes_read, "elapsed_ms": elapsed_ms,
+        "query_id": query_id });
+    let body = serde_json::to_vec(&Rows { columns: &meta, rows, meta: about });
+    Ok(Reply { body: body.map_err(|error| AskError::Failed { message: error.to_string() })?, rows_read })
+}
+
+#[derive(Serialize)]
+struct Rows<'a> {
+    columns: &'a [ColumnType],
+    rows: Vec<RowOut<'a>>,
+    meta: serde_json::Value,
+}
+
+/// Seconds to milliseconds with three digits.
+fn elapsed_ms(elapsed_s: f64) -> f64 {
+    (elapsed_s * 1e6).round() / 1e3
 }
 
 /// How a column's cells are rewritten.

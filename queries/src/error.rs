@@ -50,6 +50,14 @@ pub(crate) enum AskError {
     Unauthorized,
     #[error("this key {what}")]
     Forbidden { what: String },
+    #[error("SQL of one's own is off: the service has to be started with --sql")]
+    SqlOff,
+    #[error("the statement cannot be run: {reason}")]
+    BadSql { reason: String },
+    #[error("the body is longer than {most_bytes} bytes, or it broke off")]
+    LongBody { most_bytes: usize },
+    #[error("the body did not come in time")]
+    SlowBody,
     #[error("this key asks too often: try again in {retry_after_s} s")]
     RateLimited { retry_after_s: u64 },
     #[error("this key has {most} requests under way, which is the most: wait for one of them")]
@@ -127,6 +135,10 @@ impl AskError {
             Self::BadParameter { .. } => (StatusCode::BAD_REQUEST, "bad_parameter"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::SqlOff => (StatusCode::FORBIDDEN, "sql_off"),
+            Self::BadSql { .. } => (StatusCode::BAD_REQUEST, "bad_sql"),
+            Self::LongBody { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "long_body"),
+            Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
             Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::TooManyAtOnce { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_at_once"),
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, "full"),

@@ -53,6 +53,15 @@ impl Export {
         let cursor = query.fetch_bytes(written)?;
         let mut export = Self { cursor, way, first: None, deadline: Instant::now() + EXPORT_DEADLINE };
         export.first = export.next().await?;
+        let magic: &[u8] = match format {
+            Format::Arrow => &[0xff; 4], // what a message of a stream begins with
+            Format::Parquet => b"PAR1",
+            _ => &[],
+        };
+        if export.first.as_ref().is_some_and(|first| !first.starts_with(magic)) {
+            let message = format!("ClickHouse did not answer in {written}; is there a FORMAT in the SQL?");
+            return Err(AskError::Failed { message });
+        }
         Ok(export)
     }
 

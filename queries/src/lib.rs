@@ -53,11 +53,13 @@ mod export;
 
 mod samples;
 
+mod sql;
+
 mod metrics;
 
 pub use access::{Keys, KeysError, NewKey};
 pub use catalogue::{Catalogue, CatalogueError, Column, Panel, Question, Unit};
 pub use parameter::{Kind, Parameter, Scalar};
 pub use routes::router;
-pub use server::serve;
+pub use server::{Tls, TlsError, serve};
 pub use service::{Access, Service};

@@ -68,6 +68,7 @@ pub(crate) struct Limits {
     settings: Vec<(&'static str, &'static str)>,
     export: Vec<(&'static str, u64)>,
     may_comment: bool,
+    is_readonly: bool,
 }
 
 /// What ClickHouse's query log says about a query, beside its id.
@@ -103,13 +104,19 @@ impl Limits {
             }
         }
         let may_comment = matches!(find(COMMENT), Some((_, _, 0, _)));
-        Ok(Self { settings, export, may_comment })
+        let is_readonly = matches!(find("readonly"), Some((_, value, fixed, _)) if *fixed == 0 || value == "1");
+        Ok(Self { settings, export, may_comment, is_readonly })
     }
 
     /// `query` within these limits, with a comment for ClickHouse's query log where the profile allows one.
     pub(crate) fn apply(&self, query: Query, comment: &str) -> Query {
         let query = if self.may_comment { query.with_setting(COMMENT, comment) } else { query };
         self.settings.iter().fold(query, |query, (setting, value)| query.with_setting(*setting, *value))
+    }
+
+    /// Whether every query is held to `readonly` = 1, by its profile or by us.
+    pub(crate) fn is_readonly(&self) -> bool {
+        self.is_readonly
     }
 
     /// `query` within the limits of an export, as far as the profile allows them.

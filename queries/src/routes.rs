@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/v1` | the catalogue |
 //! | `/v1/<noun>/<question>?<parameters>` | an answer; its form by a suffix such as `.csv`, or `Accept`: see `format` |
+//! | `POST /v1/sql` | the answer to the statement in the body: see `sql` |
 //!
 //! These need a key if there are any (`access`). The others do not: they say nothing about the data.
 //!
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Router,
+    body::Body,
     extract::{Path, RawQuery, State, rejection::PathRejection},
     http::{
         HeaderMap, HeaderName, StatusCode, Uri, Version,
@@ -25,7 +27,7 @@ use axum::{
     },
     middleware::from_fn_with_state,
     response::{Html, IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde::Serialize;
 use tower_http::{
@@ -42,6 +44,7 @@ use crate::{
     format::Format,
     gate::{self, Visit},
     service::Service,
+    sql,
 };
 
 const PAGE: &str = include_str!("../web/index.html");
@@ -59,8 +62,15 @@ const JSON_HEADERS: [(HeaderName, &str); 3] =
 
 /// The service's routes.
 pub fn router(service: Service) -> Router {
-    let guarded = Router::new()
+    let guarded = Format::ALL.into_iter().fold(Router::new(), |router, format| {
+        let to_sql =
+            move |state, visit, version, headers, body| sql(state, visit, version, headers, Some(format), body);
+        router.route(&format!("/v1/sql.{}", format.suffix()), post(to_sql))
+    });
+    let to_sql = |state, visit, version, headers, body| sql(state, visit, version, headers, None, body);
+    let guarded = guarded
         .route("/v1", get(catalogue))
+        .route("/v1/sql", post(to_sql))
         .route("/v1/{noun}/{question}", get(answer))
         .route_layer(from_fn_with_state(service.clone(), gate::pass));
     Router::new()
@@ -70,7 +80,7 @@ pub fn router(service: Service) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .fallback(nothing_here)
-        .method_not_allowed_fallback(only_get)
+        .method_not_allowed_fallback(wrong_method)
         .layer(compression())
         .with_state(service)
 }
@@ -125,9 +135,7 @@ async fn answer(
     let asked = async {
         let question = question.ok_or_else(|| AskError::unknown_question(service.catalogue(), &id))?;
         let format = format?;
-        if version < Version::HTTP_11 && format.is_streamed() {
-            return Err(AskError::OldHttp);
-        }
+        check_version(version, format)?;
         service.ask(question, query.as_deref().unwrap_or_default(), format, visit.key.as_deref()).await
     };
     match asked.await {
@@ -137,6 +145,35 @@ async fn answer(
             error.into_response()
         }
     }
+}
+
+async fn sql(
+    State(service): State<Service>,
+    Extension(visit): Extension<Visit>,
+    version: Version,
+    headers: HeaderMap,
+    suffix: Option<Format>,
+    body: Body,
+) -> Response {
+    let watch = service.metrics().watch(Some(sql::NAME.to_owned()));
+    let asked = async {
+        let key = visit.key.as_deref();
+        service.may_sql(key)?;
+        let format = suffix.map_or_else(|| Format::negotiate(&accepted(&headers)), Ok)?;
+        check_version(version, format)?;
+        service.sql(&sql::read(body).await?, format, key).await
+    };
+    match asked.await {
+        Ok(answered) => answered.into_response(watch, visit),
+        Err(error) => {
+            watch.fail(&error);
+            error.into_response()
+        }
+    }
+}
+
+fn check_version(version: Version, format: Format) -> Result<(), AskError> {
+    if version < Version::HTTP_11 && format.is_streamed() { Err(AskError::OldHttp) } else { Ok(()) }
 }
 
 /// All that the client says it takes.
@@ -161,6 +198,10 @@ async fn nothing_here(uri: Uri) -> Response {
     reply(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}; the questions are listed at /v1"))
 }
 
-async fn only_get() -> Response {
-    reply(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "questions are asked with GET".to_owned())
+async fn wrong_method() -> Response {
+    reply(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "questions are asked with GET, and /v1/sql with POST".to_owned(),
+    )
 }

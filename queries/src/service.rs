@@ -27,7 +27,7 @@ use crate::{
     metrics::{Metrics, Watch},
     moment,
     resolution::{Resolved, resolve},
-    samples,
+    samples, sql,
 };
 
 /// The query service: a ClickHouse and a catalogue. Clones share everything.
@@ -42,6 +42,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     limits: OnceCell<Limits>,
     gate: Gate,
+    sql: bool,
 }
 
 impl fmt::Debug for Service {
@@ -55,6 +56,8 @@ impl fmt::Debug for Service {
 pub struct Access {
     /// Whoever has one of these; `None`: everybody.
     pub keys: Option<Keys>,
+    /// Whether keys with `sql = true` may send SQL of their own.
+    pub sql: bool,
 }
 
 /// An answer, ready to be sent.
@@ -83,6 +86,7 @@ impl Service {
             metrics: Arc::new(Metrics::new()),
             limits: OnceCell::new(),
             gate: Gate::new(access.keys),
+            sql: access.sql,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -153,7 +157,7 @@ impl Service {
         if format.is_streamed() {
             let export = Export::open(source.export(sql, query_id, values), format, &question.columns);
             let (export, completeness) = tokio::try_join!(export, completeness)?;
-            let headers = headers(question, asked, &completeness, format, query_id);
+            let headers = describe(headers(format, query_id), question, asked, &completeness);
             return Ok(Answered { headers, content: Content::Export(Box::new(export)) });
         }
         let document = source.document(source.query(sql, query_id, values));
@@ -168,8 +172,42 @@ impl Service {
                 (reply.body, reply.rows_read)
             }
         };
-        let headers = headers(question, asked, &completeness, format, query_id);
+        let headers = describe(headers(format, query_id), question, asked, &completeness);
         Ok(Answered { headers, content: Content::Whole { body, rows_read } })
+    }
+
+    /// Whether `key` may send SQL of its own.
+    ///
+    /// # Errors
+    /// [`AskError::SqlOff`], [`AskError::Forbidden`].
+    pub(crate) fn may_sql(&self, key: Option<&Key>) -> Result<(), AskError> {
+        match key {
+            _ if !self.shared.sql => Err(AskError::SqlOff),
+            Some(key) if key.may_sql() => Ok(()),
+            _ => Err(AskError::Forbidden { what: "does not open SQL of one's own".to_owned() }),
+        }
+    }
+
+    /// Answers one statement.
+    pub(crate) async fn sql(&self, sql: &str, format: Format, key: Option<&Key>) -> Result<Answered, AskError> {
+        let comment = comment(sql::NAME, key);
+        let source = self.source(&comment).await?;
+        if !source.limits.is_readonly() {
+            let reason = "ClickHouse does not hold its user to readonly = 1".to_owned();
+            return Err(AskError::Refused { reason });
+        }
+        let query_id = new_query_id();
+        let content = if format.is_streamed() {
+            let export = Export::open(source.export(sql, &query_id, []), format, &[]).await.map_err(sql::blame)?;
+            Content::Export(Box::new(export))
+        } else if format == Format::Json {
+            let document = source.document(source.query(sql, &query_id, [])).await.map_err(sql::blame)?;
+            let reply = answer::write_rows(&document, &query_id).map_err(sql::blame)?;
+            Content::Whole { body: reply.body, rows_read: reply.rows_read }
+        } else {
+            return Err(AskError::NotAcceptable); // without a header nobody knows what is a measure
+        };
+        Ok(Answered { headers: headers(format, &query_id), content })
     }
 
     /// The tables that the catalogue reads and ClickHouse lacks, or does not show to this user.
@@ -208,30 +246,31 @@ fn comment(question: &str, key: Option<&Key>) -> String {
     serde_json::json!({ "question": question, "key": key.map(Key::name) }).to_string()
 }
 
-/// What the JSON document says in `meta`, for the formats that have no place for it.
-fn headers(
-    question: &Question,
-    asked: &Resolved,
-    completeness: &Completeness,
-    format: Format,
-    query_id: &str,
-) -> HeaderMap {
+/// What every answer says of itself.
+fn headers(format: Format, query_id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     // Every answer is of its moment: a cache between us and the reader would lie about freshness.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let mut say = |name: &'static str, value: &str| {
-        let value = HeaderValue::from_str(value).expect("ids, tables, times and numbers are visible ASCII");
-        headers.insert(HeaderName::from_static(name), value);
-    };
-    say("shardlake-query-id", query_id);
-    say("shardlake-table", asked.rollup.as_deref().unwrap_or(&question.table));
-    if let Some(range) = asked.range {
-        say("shardlake-from", &moment::iso8601(range.from));
-        say("shardlake-to", &moment::iso8601(range.to));
-    }
-    say("shardlake-complete", completeness.complete().map_or("unknown", |whole| if whole { "true" } else { "false" }));
-    say("shardlake-missing-batches", &completeness.missing_batches().to_string());
+    say(&mut headers, "shardlake-query-id", query_id);
     headers
+}
+
+/// What the JSON document says in `meta`, for the formats that have no place for it.
+fn describe(mut headers: HeaderMap, question: &Question, asked: &Resolved, found: &Completeness) -> HeaderMap {
+    say(&mut headers, "shardlake-table", asked.rollup.as_deref().unwrap_or(&question.table));
+    if let Some(range) = asked.range {
+        say(&mut headers, "shardlake-from", &moment::iso8601(range.from));
+        say(&mut headers, "shardlake-to", &moment::iso8601(range.to));
+    }
+    let complete = found.complete().map_or("unknown", |whole| if whole { "true" } else { "false" });
+    say(&mut headers, "shardlake-complete", complete);
+    say(&mut headers, "shardlake-missing-batches", &found.missing_batches().to_string());
+    headers
+}
+
+fn say(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    let value = HeaderValue::from_str(value).expect("ids, tables, times and numbers are visible ASCII");
+    headers.insert(HeaderName::from_static(name), value);
 }

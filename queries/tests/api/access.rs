@@ -13,12 +13,12 @@ use crate::{
 };
 
 /// A key and the lines that let it in, some of them replaced.
-struct Opened {
-    key: String,
-    lines: String,
+pub(crate) struct Opened {
+    pub(crate) key: String,
+    pub(crate) lines: String,
 }
 
-fn opened(name: &str, replacing: &[(&str, &str)]) -> Opened {
+pub(crate) fn opened(name: &str, replacing: &[(&str, &str)]) -> Opened {
     let NewKey { key, lines, .. } = NewKey::make(name).unwrap();
     let mut kept: Vec<&str> = lines.lines().collect();
     kept.retain(|line| !replacing.iter().any(|(setting, _)| line.starts_with(setting)));
@@ -33,15 +33,15 @@ async fn ask(address: SocketAddr, path: &str, key: &Opened) -> Reply {
     get(address, path, &[("Authorization", &format!("Bearer {}", key.key))]).await
 }
 
-fn code(reply: &Reply) -> (u16, Value) {
+pub(crate) fn code(reply: &Reply) -> (u16, Value) {
     (reply.status, reply.json()["error"]["code"].clone())
 }
 
 /// A service with these keys and our questions; no ClickHouse is asked.
-async fn guarded(path: &std::path::Path, keys: &[&Opened]) -> Api {
+pub(crate) async fn guarded(path: &std::path::Path, keys: &[&Opened]) -> Api {
     fs::write(path, keys.iter().map(|key| key.lines.as_str()).collect::<String>()).unwrap();
     let nowhere = clickhouse::Client::default().with_url("http://127.0.0.1:9");
-    let access = Access { keys: Some(Keys::open(path).unwrap()) };
+    let access = Access { keys: Some(Keys::open(path).unwrap()), sql: true };
     Api::serve(Service::with_access(nowhere, Catalogue::builtin(), access)).await
 }
 
@@ -60,7 +60,7 @@ async fn a_key_opens_its_clusters_and_no_other() {
     let path = folder.path().join("keys.toml");
     let (all, some) = (opened("all", &[]), opened("some", &[("clusters", r#"["0", "1"]"#)]));
     fs::write(&path, format!("{}{}", all.lines, some.lines)).unwrap();
-    let access = Access { keys: Some(Keys::open(&path).unwrap()) };
+    let access = Access { keys: Some(Keys::open(&path).unwrap()), sql: true };
     let catalogue = crate::formats::catalogue_with(&[("everything", "SELECT count() AS n FROM interactions")]);
     let api = Api::serve(Service::with_access(lake.client(User::Reader, "lake"), catalogue, access)).await;
 
@@ -162,7 +162,7 @@ async fn a_key_has_so_many_requests_at_a_time() {
     fs::write(&path, &one.lines).unwrap();
     let endless = "SELECT number AS n FROM numbers(19000000000) WHERE sleepEachRow(0.00001) = 0 LIMIT 19000000";
     let catalogue = crate::formats::catalogue_with(&[("endless", endless)]);
-    let access = Access { keys: Some(Keys::open(&path).unwrap()) };
+    let access = Access { keys: Some(Keys::open(&path).unwrap()), sql: true };
     let api = Api::serve(Service::with_access(lake.client(User::Reader, "lake"), catalogue, access)).await;
 
     let authorization = format!("Bearer {}", one.key);

@@ -94,3 +94,15 @@ pub(crate) async fn rest(mut stream: TcpStream) -> Vec<u8> {
 pub(crate) async fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Reply {
     Reply::read(&rest(send(address, &format!("GET {path}"), headers, "").await).await)
 }
+
+/// `POST path`.
+pub(crate) async fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    Reply::read(&rest(send(address, &format!("POST {path}"), headers, body).await).await)
+}
+
+/// Sends `bytes` as they are, and reads until the other side closes.
+pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    rest(stream).await
+}

@@ -13,14 +13,18 @@ mod formats;
 
 mod access;
 
+mod safety;
+
+mod sql;
+
 use std::time::{Duration, Instant};
 
-/// Repeats `check` until it is true. Only a failure waits for the deadline, which comes before ClickHouse's own limit on time
-/// would end a query.
+/// Repeats `check` until it is true. Only a failure waits for the deadline, which comes before ClickHouse's own limit on an
+/// export's time would end it.
 async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !check().await {
-        assert!(Instant::now() < deadline, "{what}: not within 20 s");
+        assert!(Instant::now() < deadline, "{what}: not within 60 s");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

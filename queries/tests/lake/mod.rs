@@ -74,7 +74,7 @@ pub(crate) async fn insert(client: &Client, table: &str, rows: &[Value]) {
 pub(crate) struct Api {
     pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
-    served: JoinHandle<std::io::Result<()>>,
+    served: JoinHandle<()>,
 }
 
 impl Api {
@@ -89,7 +89,7 @@ impl Api {
         let shutdown = async {
             let _ = stopped.await;
         };
-        let served = tokio::spawn(serve(listener, service, shutdown));
+        let served = tokio::spawn(serve(listener, None, service, shutdown));
         Self { address, stop, served }
     }
 
@@ -128,6 +128,6 @@ impl Api {
 
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
-        self.served.await.unwrap().unwrap();
+        self.served.await.unwrap();
     }
 }
