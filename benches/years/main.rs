@@ -199,7 +199,7 @@ async fn questions(reader: Client) {
         }
     }
     stop.send(()).unwrap();
-    served.await.unwrap().unwrap();
+    served.await.unwrap();
 }
 
 /// The table that answers, and the median of ClickHouse's own time for it; not a number where the reader's limits do not

@@ -135,8 +135,13 @@ impl Keys {
     pub(crate) fn find(&self, authorization: &[u8]) -> Option<Arc<Key>> {
         let hash = Sha256::digest(bearer(authorization)?);
         let keys = self.current.lock().unwrap_or_else(PoisonError::into_inner).keys.clone();
-        let same = |key: &&Arc<Key>| bool::from(key.entry.sha256.ct_eq(&hash));
-        keys.iter().filter(same).last().cloned() // looks at all of them
+        let mut found = None;
+        for key in keys {
+            if bool::from(key.entry.sha256.ct_eq(&hash)) {
+                found = Some(key); // and on through all of them
+            }
+        }
+        found
     }
 }
 
@@ -264,7 +269,8 @@ impl NewKey {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Two digits a byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}"); // to a String
         hex

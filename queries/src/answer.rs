@@ -126,12 +126,12 @@ pub(crate) fn write_rows(document: &[u8], query_id: &str) -> Result<Reply, AskEr
     let elapsed_ms = elapsed_ms(elapsed);
     let about = serde_json::json!({ "rows_read": rows_read, "bytes_read": bytes_read, "elapsed_ms": elapsed_ms,
         "query_id": query_id });
-    let body = serde_json::to_vec(&Rows { columns: &meta, rows, meta: about });
+    let body = serde_json::to_vec(&Statement { columns: &meta, rows, meta: about });
     Ok(Reply { body: body.map_err(|error| AskError::Failed { message: error.to_string() })?, rows_read })
 }
 
 #[derive(Serialize)]
-struct Rows<'a> {
+struct Statement<'a> {
     columns: &'a [ColumnType],
     rows: Vec<RowOut<'a>>,
     meta: serde_json::Value,

@@ -7,11 +7,12 @@
 //! 1. `server` takes connections, `gate` and `access` say who may ask and how often, `routes` speaks HTTP, `error` says why
 //!    there is no answer;
 //! 2. [`catalogue`] finds the question, `format` the form that the answer shall have;
-//! 3. `service` leads it through the rest:
+//! 3. `service` leads it through the rest; `sharing` makes one query of several that are the same:
 //! 4. [`parameter`] and `moment` turn words into typed values, `resolution` the range and the step into buckets;
 //! 5. `execute` sends the file and the values to ClickHouse, within [`limits`], cancelled when the client goes away;
 //! 6. `completeness` asks, at the same time, how fresh and how complete the data behind the answer is;
-//! 7. `answer` puts both into one JSON document; `export` sends rows while they come, `samples` makes gauges of them;
+//! 7. `answer` puts both into one JSON document; `export` sends rows while they come, `samples` makes gauges of them,
+//!    and `reply` gives all of it to HTTP;
 //! 8. `metrics` counts.
 //!
 //! # What ClickHouse's reader user needs
@@ -35,6 +36,8 @@ mod format;
 
 mod service;
 
+mod sharing;
+
 pub mod parameter;
 
 mod moment;
@@ -52,6 +55,8 @@ mod answer;
 mod export;
 
 mod samples;
+
+mod reply;
 
 mod sql;
 

@@ -139,7 +139,7 @@ async fn answer(
         service.ask(question, query.as_deref().unwrap_or_default(), format, visit.key.as_deref()).await
     };
     match asked.await {
-        Ok(answered) => answered.into_response(watch, visit),
+        Ok(answered) => answered.into_response(&headers, watch, visit),
         Err(error) => {
             watch.fail(&error);
             error.into_response()
@@ -164,7 +164,7 @@ async fn sql(
         service.sql(&sql::read(body).await?, format, key).await
     };
     match asked.await {
-        Ok(answered) => answered.into_response(watch, visit),
+        Ok(answered) => answered.into_response(&headers, watch, visit),
         Err(error) => {
             watch.fail(&error);
             error.into_response()

@@ -1,15 +1,9 @@
 //! What stands between a request and its answer: the question resolved, asked within its limits, and given its form.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Instant};
 
-use axum::{
-    http::{
-        HeaderMap, HeaderName, HeaderValue,
-        header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
-    },
-    response::{IntoResponse, Response},
-};
 use clickhouse::Client;
+use futures_util::FutureExt as _;
 use shardlake_schema::TimeMs;
 use tokio::sync::OnceCell;
 
@@ -22,12 +16,15 @@ use crate::{
     execute::{Source, new_query_id, within_deadline},
     export::Export,
     format::Format,
-    gate::{Gate, Visit},
+    gate::Gate,
     limits::Limits,
-    metrics::{Metrics, Watch},
-    moment,
+    metrics::{Metrics, Reuse},
+    parameter::Value,
+    reply::{self, Answered, Whole},
     resolution::{Resolved, resolve},
-    samples, sql,
+    samples,
+    sharing::Sharing,
+    sql,
 };
 
 /// The query service: a ClickHouse and a catalogue. Clones share everything.
@@ -42,6 +39,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     limits: OnceCell<Limits>,
     gate: Gate,
+    sharing: Sharing,
     sql: bool,
 }
 
@@ -60,17 +58,6 @@ pub struct Access {
     pub sql: bool,
 }
 
-/// An answer, ready to be sent.
-pub(crate) struct Answered {
-    headers: HeaderMap,
-    content: Content,
-}
-
-enum Content {
-    Whole { body: Vec<u8>, rows_read: u64 },
-    Export(Box<Export>),
-}
-
 impl Service {
     /// `client` carries URL, database and credentials; its user needs what the head of this crate says. Nothing is sent
     /// before the first request.
@@ -86,6 +73,7 @@ impl Service {
             metrics: Arc::new(Metrics::new()),
             limits: OnceCell::new(),
             gate: Gate::new(access.keys),
+            sharing: Sharing::default(),
             sql: access.sql,
         };
         Self { shared: Arc::new(shared) }
@@ -121,7 +109,7 @@ impl Service {
     /// Answers `question` with the parameters in `query`, a URL's, as far as `key` opens it.
     pub(crate) async fn ask(
         &self,
-        question: &Question,
+        question: &Arc<Question>,
         query: &str,
         format: Format,
         key: Option<&Key>,
@@ -133,47 +121,62 @@ impl Service {
         }
         let asked = resolve(question, &pairs, TimeMs::now())?;
         key.map_or(Ok(()), |key| key.check_clusters(&asked.clusters))?;
-        let query_id = new_query_id();
-        let comment = comment(&question.id(), key);
-        let answered = self.run(question, &asked, format, &query_id, &comment).await;
-        answered.inspect_err(|error| tracing::warn!(question = question.id(), query_id, %error, "no answer"))
+        let inquiry = Inquiry::new(question, asked, key);
+        if format != Format::Json {
+            return self.answer(&inquiry, format).await.inspect_err(|error| inquiry.fail(error));
+        }
+        let sharing = &self.shared.sharing;
+        if let Some(answer) = sharing.kept(&inquiry.name(), Instant::now()) {
+            return Ok(Answered::Whole { answer, reuse: Some(Reuse::Cached) });
+        }
+        let service = self.clone();
+        let make = || async move { service.document(&inquiry).await.inspect_err(|error| inquiry.fail(error)) }.boxed();
+        let (answer, joined) = sharing.join(format!("{} {pairs:?}", question.id()), make).await;
+        Ok(Answered::Whole { answer: answer?, reuse: joined.then_some(Reuse::Shared) })
     }
 
-    async fn run(
-        &self,
-        question: &Question,
-        asked: &Resolved,
-        format: Format,
-        query_id: &str,
-        comment: &str,
-    ) -> Result<Answered, AskError> {
-        let sql = match (&asked.rollup, &question.rollup) {
-            (Some(_), Some(rollup)) => &rollup.sql,
-            _ => &question.sql,
-        };
-        let source = self.source(comment).await?;
-        let values = asked.values.iter().map(|(name, value)| (name.as_str(), value));
-        let completeness = completeness::check(source, &question.table, asked, query_id);
-        if format.is_streamed() {
-            let export = Export::open(source.export(sql, query_id, values), format, &question.columns);
-            let (export, completeness) = tokio::try_join!(export, completeness)?;
-            let headers = describe(headers(format, query_id), question, asked, &completeness);
-            return Ok(Answered { headers, content: Content::Export(Box::new(export)) });
+    /// The JSON document, kept if it is settled.
+    async fn document(&self, inquiry: &Inquiry) -> Result<Arc<Whole>, AskError> {
+        let Inquiry { question, asked, query_id, .. } = inquiry;
+        let (document, completeness) = self.fetch(inquiry).await?;
+        let reply = answer::write(question, asked, &document, &completeness, query_id)?;
+        let mut headers = reply::headers(Format::Json, query_id);
+        reply::describe(&mut headers, question, asked, &completeness);
+        let is_settled = asked.range.is_some_and(|range| completeness.is_settled(range.to));
+        let tag = is_settled.then(|| reply::settle(&mut headers, &document));
+        let answer = Arc::new(Whole { headers, body: reply.body.into(), rows_read: reply.rows_read, tag });
+        if is_settled {
+            self.shared.sharing.keep(inquiry.name(), &answer, Instant::now());
         }
-        let document = source.document(source.query(sql, query_id, values));
-        let (document, completeness) = tokio::try_join!(document, completeness)?;
-        let (body, rows_read) = match format {
-            Format::Prometheus => {
-                let (text, rows_read) = samples::write(question, &document)?;
-                (text.into_bytes(), rows_read)
-            }
-            _ => {
-                let reply = answer::write(question, asked, &document, &completeness, query_id)?;
-                (reply.body, reply.rows_read)
-            }
-        };
-        let headers = describe(headers(format, query_id), question, asked, &completeness);
-        Ok(Answered { headers, content: Content::Whole { body, rows_read } })
+        Ok(answer)
+    }
+
+    /// The other formats.
+    async fn answer(&self, inquiry: &Inquiry, format: Format) -> Result<Answered, AskError> {
+        let Inquiry { question, asked, query_id, .. } = inquiry;
+        let mut headers = reply::headers(format, query_id);
+        if !format.is_streamed() {
+            let (document, completeness) = self.fetch(inquiry).await?;
+            reply::describe(&mut headers, question, asked, &completeness);
+            let (text, rows_read) = samples::write(question, &document)?;
+            return Ok(Answered::whole(headers, text, rows_read));
+        }
+        let source = self.source(&inquiry.comment).await?;
+        let query = source.export(inquiry.sql(), query_id, inquiry.values());
+        let (export, completeness) = tokio::try_join!(
+            Export::open(query, format, &question.columns),
+            completeness::check(source, &question.table, asked, query_id)
+        )?;
+        reply::describe(&mut headers, question, asked, &completeness);
+        Ok(Answered::Export { headers, export: Box::new(export) })
+    }
+
+    /// ClickHouse's document, and what is known of the data behind it.
+    async fn fetch(&self, inquiry: &Inquiry) -> Result<(Vec<u8>, Completeness), AskError> {
+        let Inquiry { question, asked, query_id, .. } = inquiry;
+        let source = self.source(&inquiry.comment).await?;
+        let query = source.query(inquiry.sql(), query_id, inquiry.values());
+        tokio::try_join!(source.document(query), completeness::check(source, &question.table, asked, query_id))
     }
 
     /// Whether `key` may send SQL of its own.
@@ -197,17 +200,17 @@ impl Service {
             return Err(AskError::Refused { reason });
         }
         let query_id = new_query_id();
-        let content = if format.is_streamed() {
+        let headers = reply::headers(format, &query_id);
+        if format.is_streamed() {
             let export = Export::open(source.export(sql, &query_id, []), format, &[]).await.map_err(sql::blame)?;
-            Content::Export(Box::new(export))
-        } else if format == Format::Json {
-            let document = source.document(source.query(sql, &query_id, [])).await.map_err(sql::blame)?;
-            let reply = answer::write_rows(&document, &query_id).map_err(sql::blame)?;
-            Content::Whole { body: reply.body, rows_read: reply.rows_read }
-        } else {
+            return Ok(Answered::Export { headers, export: Box::new(export) });
+        }
+        if format != Format::Json {
             return Err(AskError::NotAcceptable); // without a header nobody knows what is a measure
-        };
-        Ok(Answered { headers: headers(format, &query_id), content })
+        }
+        let document = source.document(source.query(sql, &query_id, [])).await.map_err(sql::blame)?;
+        let reply = answer::write_rows(&document, &query_id).map_err(sql::blame)?;
+        Ok(Answered::whole(headers, reply.body, reply.rows_read))
     }
 
     /// The tables that the catalogue reads and ClickHouse lacks, or does not show to this user.
@@ -223,54 +226,42 @@ impl Service {
     }
 }
 
-impl Answered {
-    /// The reply; `watch` and `visit` end with it.
-    pub(crate) fn into_response(self, watch: Watch, visit: Visit) -> Response {
-        match self.content {
-            Content::Whole { body, rows_read } => {
-                watch.read(rows_read);
-                watch.sent(body.len());
-                watch.finish(200);
-                (self.headers, body).into_response()
-            }
-            Content::Export(export) => {
-                watch.read(export.rows_read());
-                (self.headers, export.into_body(watch, visit)).into_response()
-            }
+/// A question on its way to ClickHouse.
+struct Inquiry {
+    question: Arc<Question>,
+    asked: Resolved,
+    query_id: String,
+    comment: String,
+}
+
+impl Inquiry {
+    fn new(question: &Arc<Question>, asked: Resolved, key: Option<&Key>) -> Self {
+        let comment = comment(&question.id(), key);
+        Self { question: Arc::clone(question), asked, query_id: new_query_id(), comment }
+    }
+
+    fn sql(&self) -> &str {
+        match (&self.asked.rollup, &self.question.rollup) {
+            (Some(_), Some(rollup)) => &rollup.sql,
+            _ => &self.question.sql,
         }
+    }
+
+    fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.asked.values.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The same for the same values.
+    fn name(&self) -> String {
+        format!("{} {:?}", self.question.id(), self.asked)
+    }
+
+    fn fail(&self, error: &AskError) {
+        tracing::warn!(question = self.question.id(), query_id = self.query_id, %error, "no answer");
     }
 }
 
 /// What ClickHouse's query log says about a query: whose it is.
 fn comment(question: &str, key: Option<&Key>) -> String {
     serde_json::json!({ "question": question, "key": key.map(Key::name) }).to_string()
-}
-
-/// What every answer says of itself.
-fn headers(format: Format, query_id: &str) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-    // Every answer is of its moment: a cache between us and the reader would lie about freshness.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    say(&mut headers, "shardlake-query-id", query_id);
-    headers
-}
-
-/// What the JSON document says in `meta`, for the formats that have no place for it.
-fn describe(mut headers: HeaderMap, question: &Question, asked: &Resolved, found: &Completeness) -> HeaderMap {
-    say(&mut headers, "shardlake-table", asked.rollup.as_deref().unwrap_or(&question.table));
-    if let Some(range) = asked.range {
-        say(&mut headers, "shardlake-from", &moment::iso8601(range.from));
-        say(&mut headers, "shardlake-to", &moment::iso8601(range.to));
-    }
-    let complete = found.complete().map_or("unknown", |whole| if whole { "true" } else { "false" });
-    say(&mut headers, "shardlake-complete", complete);
-    say(&mut headers, "shardlake-missing-batches", &found.missing_batches().to_string());
-    headers
-}
-
-fn say(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    let value = HeaderValue::from_str(value).expect("ids, tables, times and numbers are visible ASCII");
-    headers.insert(HeaderName::from_static(name), value);
 }

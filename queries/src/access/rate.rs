@@ -82,7 +82,7 @@ mod tests {
         assert_eq!((refused.wait, refused.left), (Some(Duration::from_millis(500)), 0));
         assert_eq!(bucket.take(start + Duration::from_millis(500)).wait, None);
         assert!(bucket.take(start + Duration::from_millis(501)).wait.is_some());
-        let rested = bucket.take(start + Duration::from_secs(3_600));
+        let rested = bucket.take(start + Duration::from_hours(1));
         assert_eq!((rested.left, rested.full_in), (19, Duration::from_millis(500)));
         assert_eq!(bucket.take(start).left, 18, "a clock that goes back brings nothing");
     }

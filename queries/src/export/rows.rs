@@ -108,6 +108,7 @@ impl Rows {
 }
 
 /// Also what stands in the way of a question that has a `FORMAT` of its own.
+#[expect(clippy::needless_pass_by_value, reason = "so that it can be handed to `map_err`")]
 fn malformed(reason: impl ToString) -> AskError {
     let reason = reason.to_string();
     AskError::Failed {

@@ -24,7 +24,7 @@ pub(crate) fn opened(name: &str, replacing: &[(&str, &str)]) -> Opened {
     kept.retain(|line| !replacing.iter().any(|(setting, _)| line.starts_with(setting)));
     let mut lines = kept.join("\n");
     for (setting, value) in replacing {
-        lines += &format!("\n{setting} = {value}");
+        lines += &["\n", setting, " = ", value].concat();
     }
     Opened { key, lines: lines + "\n\n" }
 }

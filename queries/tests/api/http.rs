@@ -43,8 +43,12 @@ impl Reply {
         let head = std::str::from_utf8(&wire[..end]).unwrap();
         let mut lines = head.split("\r\n");
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
-        let headers: BTreeMap<String, String> = lines.filter_map(header).collect();
+        let mut headers: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+            let values = headers.entry(name.to_lowercase()).or_default();
+            *values += if values.is_empty() { "" } else { ", " };
+            *values += value;
+        }
         let rest = &wire[end + 4..];
         let (body, is_whole) = match headers.get("content-length") {
             Some(length) => (rest.to_vec(), rest.len() == length.parse::<usize>().unwrap()),
@@ -72,7 +76,7 @@ fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
 /// Sends `method path` with `headers` and `body`, and leaves the answer to the caller.
 pub(crate) async fn send(address: SocketAddr, request: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers = headers.iter().map(|(name, value)| [name, ": ", value, "\r\n"].concat()).collect::<String>();
     let length = body.len();
     let head =
         format!("{request} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n");
@@ -83,7 +87,7 @@ pub(crate) async fn send(address: SocketAddr, request: &str, headers: &[(&str, &
 /// Reads what there is until the other side closes, which a test that hangs does not wait for.
 pub(crate) async fn rest(mut stream: TcpStream) -> Vec<u8> {
     let mut wire = Vec::new();
-    let read = timeout(Duration::from_secs(60), stream.read_to_end(&mut wire)).await;
+    let read = timeout(Duration::from_mins(1), stream.read_to_end(&mut wire)).await;
     if let Err(error) = read.expect("the connection is closed") {
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
     }

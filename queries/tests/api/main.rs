@@ -15,6 +15,8 @@ mod access;
 
 mod safety;
 
+mod sharing;
+
 mod sql;
 
 use std::time::{Duration, Instant};
@@ -22,7 +24,7 @@ use std::time::{Duration, Instant};
 /// Repeats `check` until it is true. Only a failure waits for the deadline, which comes before ClickHouse's own limit on an
 /// export's time would end it.
 async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !check().await {
         assert!(Instant::now() < deadline, "{what}: not within 60 s");
         tokio::time::sleep(Duration::from_millis(50)).await;
