@@ -113,3 +113,34 @@ async fn an_export_takes_no_more_memory_the_longer_it_is() {
     drop(service);
     clickhouse.stop().await.unwrap();
 }
+
+/// What the program says, and whether it was content.
+fn shardlake(arguments: &[&str]) -> (bool, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_shardlake")).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn nobody_is_served_from_elsewhere_without_keys() {
+    let (served, _, said) = shardlake(&["queries", "--listen", "0.0.0.0:0"]);
+    assert!(!served && said.contains("--allow-anonymous"), "{said}");
+    let (served, _, said) = shardlake(&["queries", "--sql"]);
+    assert!(!served && said.contains("--keys"), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.toml");
+    fs::write(&keys, "[[key]]\nname = 'n'\n").unwrap();
+    let (served, _, said) = shardlake(&["queries", "--keys", keys.to_str().unwrap()]);
+    assert!(!served && said.contains("keys.toml") && said.contains("sha256"), "{said}");
+}
+
+#[test]
+fn a_key_is_shown_once_and_its_lines_let_it_in() {
+    let (made, lines, said) = shardlake(&["queries", "key", "new", "grafana"]);
+    let key = said.trim().rsplit_once(' ').unwrap().1;
+    assert!(made && key.starts_with("shardlake_") && key.len() == 74 && !lines.contains(key), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("keys.toml"), lines).unwrap();
+    shardlake_queries::Keys::open(&folder.path().join("keys.toml")).unwrap();
+    assert!(!shardlake(&["queries", "key", "new", "not a name"]).0);
+}

@@ -1,6 +1,11 @@
 //! What stands between a request and its answer: the question resolved, asked within its limits, and given its form.
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use clickhouse::Client;
 use futures_util::FutureExt as _;
@@ -27,6 +32,9 @@ use crate::{
     sql,
 };
 
+/// How long the service is ready without being looked at again.
+const READY_FOR: Duration = Duration::from_secs(1);
+
 /// The query service: a ClickHouse and a catalogue. Clones share everything.
 #[derive(Clone)]
 pub struct Service {
@@ -41,6 +49,7 @@ struct Shared {
     gate: Gate,
     sharing: Sharing,
     sql: bool,
+    ready_at: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Service {
@@ -75,6 +84,7 @@ impl Service {
             gate: Gate::new(access.keys),
             sharing: Sharing::default(),
             sql: access.sql,
+            ready_at: tokio::sync::Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -213,8 +223,19 @@ impl Service {
         Ok(Answered::whole(headers, reply.body, reply.rows_read))
     }
 
-    /// The tables that the catalogue reads and ClickHouse lacks, or does not show to this user.
+    /// The tables that the catalogue reads and ClickHouse lacks, or does not show to this user. Everybody may ask this, so
+    /// ClickHouse hears of one of them at a time, and while all is well once a second.
     pub(crate) async fn missing_tables(&self) -> Result<Vec<String>, AskError> {
+        let mut ready_at = self.shared.ready_at.lock().await;
+        if ready_at.is_some_and(|at| at.elapsed() < READY_FOR) {
+            return Ok(Vec::new());
+        }
+        let missing = self.look_for_tables().await?;
+        *ready_at = missing.is_empty().then(Instant::now);
+        Ok(missing)
+    }
+
+    async fn look_for_tables(&self) -> Result<Vec<String>, AskError> {
         let comment = comment("(ready)", None);
         let source = self.source(&comment).await?;
         let sql = "SELECT name FROM system.tables WHERE database = currentDatabase()";

@@ -8,7 +8,7 @@ use shardlake_queries::NewKey;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a key. It is shown once; the file of keys gets its hash.
+    /// Make a key. It is shown once, on standard error; standard output has the lines for the file of keys.
     New {
         /// Whose key it is, for logs.
         name: String,
@@ -18,7 +18,8 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let Command::New { name } = command;
     let new = NewKey::make(name).map_err(|reason| anyhow!(reason))?;
-    println!("# The key, for whoever asks. It is shown this once:\n# {}\n", new.key);
-    println!("# For the file of keys; narrow it to what the key shall open:\n{}", new.lines);
+    // Apart, so that `>> keys.toml` takes the lines and leaves the key on the screen.
+    eprintln!("the key of {name}, shown this once: {}", new.key);
+    println!("{}", new.lines);
     Ok(ExitCode::SUCCESS)
 }
