@@ -54,7 +54,8 @@ async fn cluster(lake: &Lake) -> (Recorder, String) {
     let recorder = Recorder::start(config).unwrap();
     let serving = recorder.clone();
     tokio::spawn(async move { serving.serve_metrics(listener, std::future::pending()).await });
-    while lake.count("SELECT count() FROM processes").await == 0 || lake.count("SELECT count() FROM batches").await == 0 {
+    while lake.count("SELECT count() FROM processes").await == 0 || lake.count("SELECT count() FROM batches").await == 0
+    {
         sleep(LOOK_EVERY).await;
     }
     (recorder, address)
@@ -142,7 +143,11 @@ async fn what_is_well_is_called_so() {
     ] {
         assert_eq!(level(&findings, about, what), ("ok", None), "{about}: {what}");
     }
-    assert_eq!((&findings["failed"], &findings["not_looked_at"]), (&0.into(), &Value::Array(Vec::new())), "{findings:#}");
+    assert_eq!(
+        (&findings["failed"], &findings["not_looked_at"]),
+        (&0.into(), &Value::Array(Vec::new())),
+        "{findings:#}"
+    );
     let (text, code) = said(&command().output().unwrap());
     assert!(code == Some(0) && text.contains(" 0 failed") && !text.contains(discord.token()), "{text}");
     assert_eq!(lake.count("SELECT count() FROM interactions").await, 0, "rights are tried without leaving anything");
@@ -166,7 +171,9 @@ async fn what_is_broken_is_named_with_what_to_do() {
     lake.execute(&format!("{process} ('0', 7, 1, now64(3) - 3600, now64(3) - 1800, 'bot-1', '', 4, 4, 9)")).await;
     lake.execute(&format!("{process} ('1', 8, 1, now64(3) - 3600, now64(3), 'bot-2', '127.0.0.1:1', 2, 2, 0)")).await;
     for batch in [1, 4] {
-        let row = format!("INSERT INTO interactions (cluster, boot, batch, time, shards_total) VALUES ('0', 7, {batch}, now64(3) - 1900, 1)");
+        let row = format!(
+            "INSERT INTO interactions (cluster, boot, batch, time, shards_total) VALUES ('0', 7, {batch}, now64(3) - 1900, 1)"
+        );
         lake.execute(&row).await;
     }
     let rest = discord.rest_url();

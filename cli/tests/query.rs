@@ -83,7 +83,11 @@ async fn a_question_is_answered_in_the_terminal() {
     assert_eq!(line(&rest.out, "play ")[2], "9", "{}", rest.out);
 
     let chart = query(&lake, &["interactions/volume", "--since", "1h", "--step", "5m", "--width", "80"]);
-    assert!(chart.out.starts_with("Interactions over time: interactions · ") && chart.out.contains("by 5m"), "{}", chart.out);
+    assert!(
+        chart.out.starts_with("Interactions over time: interactions · ") && chart.out.contains("by 5m"),
+        "{}",
+        chart.out
+    );
     assert!(chart.out.chars().any(|char| ('\u{2801}'..='\u{28ff}').contains(&char)), "{}", chart.out);
     assert!(chart.out.lines().all(|line| line.chars().count() <= 80 || line.contains(" · ")), "{}", chart.out);
     assert_eq!(line(&chart.out, "1 ").len(), 4, "name, last, mean and max: {}", chart.out);
@@ -102,9 +106,14 @@ async fn a_service_says_the_same() {
     let lake = with_rows().await;
     let url = serve(&lake).await;
     // Closed ends, so that both are asked about the same range.
-    let range = lake.rows::<(String, String)>("SELECT toString(toUnixTimestamp(now() - 3600)), toString(toUnixTimestamp(now()))").await;
+    let range = lake
+        .rows::<(String, String)>("SELECT toString(toUnixTimestamp(now() - 3600)), toString(toUnixTimestamp(now()))")
+        .await;
     let asked = ["commands/top", "--from", &range[0].0, "--to", &range[0].1, "--format", "json"];
-    let rows = |said: &Said| serde_json::from_str::<Value>(&said.out).unwrap_or_else(|_| panic!("{}{}", said.out, said.error))["rows"].clone();
+    let rows = |said: &Said| {
+        serde_json::from_str::<Value>(&said.out).unwrap_or_else(|_| panic!("{}{}", said.out, said.error))["rows"]
+            .clone()
+    };
     let (here, there) = (query(&lake, &asked), query_service(&url, &asked));
     assert_eq!(rows(&here).as_array().unwrap().len(), 2);
     assert_eq!(rows(&here), rows(&there));
@@ -120,7 +129,11 @@ async fn a_service_says_the_same() {
         (&["no such words"], "no question is about no such words"),
     ] {
         let (here, there) = (query(&lake, arguments), query_service(&url, arguments));
-        assert!(here.code == Some(1) && here.out.is_empty() && here.error.contains(expected), "{arguments:?}: {}", here.error);
+        assert!(
+            here.code == Some(1) && here.out.is_empty() && here.error.contains(expected),
+            "{arguments:?}: {}",
+            here.error
+        );
         assert_eq!((there.code, there.error), (Some(1), here.error));
     }
     let nobody = query_service("http://127.0.0.1:1", &["commands/top"]);
@@ -136,7 +149,10 @@ fn the_catalogue_is_there_without_a_server() {
         command
     };
     let all = said(shardlake(&[]).output().unwrap());
-    assert_eq!((all.code, line(&all.out, "commands/top ").join(" ").as_str()), (Some(0), "commands/top Top commands table"));
+    assert_eq!(
+        (all.code, line(&all.out, "commands/top ").join(" ").as_str()),
+        (Some(0), "commands/top Top commands table")
+    );
     let nouns = said(shardlake(&["gateway"]).output().unwrap());
     assert!(nouns.out.contains("gateway/lag") && !nouns.out.contains("commands/"), "{}", nouns.out);
     let explained = said(shardlake(&["commands/top", "--explain"]).output().unwrap());

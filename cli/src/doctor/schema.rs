@@ -150,9 +150,7 @@ async fn insert_nothing(client: &Client, table: Table) -> Inserted {
         Ok(Err(error)) if exception_code(&error.to_string()).is_some_and(|code| REFUSED.contains(&code)) => {
             Inserted::Refused
         }
-        Ok(Err(error)) => {
-            Inserted::Failed(first_line(&error.to_string()))
-        }
+        Ok(Err(error)) => Inserted::Failed(first_line(&error.to_string())),
         Err(_) => Inserted::Failed("no answer".to_owned()),
     }
 }

@@ -69,11 +69,15 @@ pub(super) async fn health(client: &Client, database: &str, user: &str) -> Findi
         ("mutations", mutations(client, database, &mut found).await),
         ("disks", disks(client, &mut found).await),
     ];
-    let unseen: Vec<String> = looks.iter().filter(|(_, seen)| seen.is_err()).map(|(table, _)| format!("system.{table}")).collect();
+    let unseen: Vec<String> =
+        looks.iter().filter(|(_, seen)| seen.is_err()).map(|(table, _)| format!("system.{table}")).collect();
     if let Some((_, Err(why))) = looks.iter().find(|(_, seen)| seen.is_err()) {
         found.warn(
             format!("{user} cannot look into {}: {why}", unseen.join(", ")),
-            format!("run doctor as an administrator, or: GRANT {} TO {user}", unseen.iter().map(|table| format!("SELECT ON {table}")).collect::<Vec<_>>().join(", ")),
+            format!(
+                "run doctor as an administrator, or: GRANT {} TO {user}",
+                unseen.iter().map(|table| format!("SELECT ON {table}")).collect::<Vec<_>>().join(", ")
+            ),
         );
     }
     found
@@ -85,13 +89,17 @@ async fn parts(client: &Client, database: &str, found: &mut Findings) -> Result<
     let asked = client.query_raw(sql).param("database", database).fetch_all::<(String, u64)>();
     let tables = read(asked, DEADLINE).await?;
     let most = tables.first().map_or(0, |(_, parts)| *parts);
-    let many = tables.iter().filter(|(_, parts)| *parts > MANY_PARTS).map(|(table, parts)| format!("{table} ({parts})"));
+    let many =
+        tables.iter().filter(|(_, parts)| *parts > MANY_PARTS).map(|(table, parts)| format!("{table} ({parts})"));
     let many: Vec<String> = many.collect();
     let level = if most > TOO_MANY_PARTS { Level::Failed } else { Level::Warning };
     match many.is_empty() {
         true => found.ok(format!("merges keep up: no partition has more than {most} parts")),
-        false => found.bad(level, format!("merges do not keep up, parts in a partition: {}", some(&many)),
-            "give ClickHouse more CPU or faster disks, or let clusters send more seldom: raise --batch-age-ms"),
+        false => found.bad(
+            level,
+            format!("merges do not keep up, parts in a partition: {}", some(&many)),
+            "give ClickHouse more CPU or faster disks, or let clusters send more seldom: raise --batch-age-ms",
+        ),
     }
     Ok(())
 }
@@ -138,7 +146,11 @@ async fn disks(client: &Client, found: &mut Findings) -> Result<(), String> {
         let level = if percent < TOO_LITTLE_PERCENT { Level::Failed } else { Level::Warning };
         match percent {
             LITTLE_PERCENT.. => found.ok(what),
-            _ => found.bad(level, what, "make room: a larger disk, or shorter retention (`shardlake schema apply --retention`)"),
+            _ => found.bad(
+                level,
+                what,
+                "make room: a larger disk, or shorter retention (`shardlake schema apply --retention`)",
+            ),
         }
     }
     Ok(())

@@ -1,9 +1,6 @@
 //! States over time as bands: a line for each thing, a character for each stretch of time, the state in its middle.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use console::{Style, style};
 use serde_json::{Map, Value};
@@ -16,7 +13,8 @@ use super::{
 };
 
 /// A character and a colour for each state, in the order in which they are met. What lasts longest is usually met first.
-const LOOKS: [(char, u8); 8] = [('█', 78), ('▒', 220), ('░', 197), ('▓', 39), ('=', 208), ('·', 250), ('x', 141), ('o', 51)];
+const LOOKS: [(char, u8); 8] =
+    [('█', 78), ('▒', 220), ('░', 197), ('▓', 39), ('=', 208), ('·', 250), ('x', 141), ('o', 51)];
 /// Further states, and the time before the first.
 const OTHER: (char, u8) = ('?', 250);
 
@@ -39,14 +37,20 @@ pub(super) fn draw(question: &Question, names: &[ColumnName], section: &Section,
     let mut states: Vec<String> = Vec::new();
     let mut bands: BTreeMap<Vec<(usize, String)>, Changes> = BTreeMap::new();
     for row in &section.rows {
-        let (Some(time_ms), Some(state)) = (row.get("time").and_then(Value::as_str).and_then(moment), row.get("state").and_then(Value::as_str)) else { continue };
+        let (Some(time_ms), Some(state)) =
+            (row.get("time").and_then(Value::as_str).and_then(moment), row.get("state").and_then(Value::as_str))
+        else {
+            continue;
+        };
         let known = states.iter().position(|known| known == state).unwrap_or_else(|| {
             states.push(state.to_owned());
             states.len() - 1
         });
         bands.entry(key(row, &ids)).or_default().push((time_ms, known));
     }
-    let name = |key: &[(usize, String)]| key.iter().map(|(_, id)| id.as_str()).collect::<Vec<_>>().join(" ").chars().take(NAME_CHARS).collect::<String>();
+    let name = |key: &[(usize, String)]| {
+        key.iter().map(|(_, id)| id.as_str()).collect::<Vec<_>>().join(" ").chars().take(NAME_CHARS).collect::<String>()
+    };
     let margin = bands.keys().map(|key| name(key).chars().count()).max().unwrap_or_default().max(ids.join(" ").len());
     let width = screen.chart_columns().saturating_sub(margin + 1).max(16);
     let mut text = format!("{}\n", style(ids.join(" ")).bold());
