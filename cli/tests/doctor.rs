@@ -104,7 +104,7 @@ async fn what_is_well_is_called_so() {
     let prometheus = Prometheus::start(folder.path(), &address);
     let rest = discord.rest_url();
     let rest = rest.trim_start_matches("http://").split('/').next().unwrap();
-    let mut command = || {
+    let command = || {
         let mut command = doctor(&lake, &["--prometheus-url", &prometheus.url, "--rest-proxy", rest, "--spool-dir"]);
         command.arg(folder.path().join("spool")).env("DISCORD_TOKEN", discord.token());
         command

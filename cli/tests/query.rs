@@ -5,11 +5,14 @@
 
 mod lake;
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    fs,
+    process::{Command, Output, Stdio},
+};
 
 use lake::Lake;
 use serde_json::Value;
-use shardlake_queries::{Catalogue, Service, router};
+use shardlake_queries::{Access, Catalogue, Keys, Service};
 use shardlake_schema::users::Role;
 use tokio::net::TcpListener;
 
@@ -36,10 +39,11 @@ fn query(lake: &Lake, arguments: &[&str]) -> Said {
     said(command.args(arguments).output().unwrap())
 }
 
-/// The same, of a service.
-fn query_service(url: &str, arguments: &[&str]) -> Said {
+/// The same, of a service that wants a key.
+fn query_service(url: &str, key: &str, arguments: &[&str]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shardlake"));
-    said(command.arg("query").args(["--service", url]).args(arguments).output().unwrap())
+    command.arg("query").args(["--service", url]).args(arguments).env("SHARDLAKE_KEY", key);
+    said(command.output().unwrap())
 }
 
 async fn with_rows() -> Lake {
@@ -50,13 +54,22 @@ async fn with_rows() -> Lake {
     lake
 }
 
-/// The query service over the lake, as long as the test's runtime lives.
-async fn serve(lake: &Lake) -> String {
+/// The query service over the lake, as long as the test's runtime lives, and a key that it takes.
+async fn serve(lake: &Lake) -> (String, String) {
+    let made =
+        Command::new(env!("CARGO_BIN_EXE_shardlake")).args(["queries", "key", "new", "terminal"]).output().unwrap();
+    let key = String::from_utf8(made.stderr).unwrap().trim().rsplit_once(' ').unwrap().1.to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("keys.toml"), made.stdout).unwrap();
+    let access = Access { keys: Some(Keys::open(&folder.path().join("keys.toml")).unwrap()), ..Access::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
-    let service = Service::new(lake.client("shardlake_reader"), Catalogue::builtin());
-    tokio::spawn(async { axum::serve(listener, router(service)).await });
-    url
+    let service = Service::with_access(lake.client("shardlake_reader"), Catalogue::builtin(), access);
+    tokio::spawn(async move {
+        let _folder = folder; // the service looks whether its keys have changed
+        shardlake_queries::serve(listener, None, service, std::future::pending()).await;
+    });
+    (url, key)
 }
 
 /// The first line that begins with `begin`, in words.
@@ -104,7 +117,7 @@ async fn a_question_is_answered_in_the_terminal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_says_the_same() {
     let lake = with_rows().await;
-    let url = serve(&lake).await;
+    let (url, key) = serve(&lake).await;
     // Closed ends, so that both are asked about the same range.
     let range = lake
         .rows::<(String, String)>("SELECT toString(toUnixTimestamp(now() - 3600)), toString(toUnixTimestamp(now()))")
@@ -114,7 +127,7 @@ async fn a_service_says_the_same() {
         serde_json::from_str::<Value>(&said.out).unwrap_or_else(|_| panic!("{}{}", said.out, said.error))["rows"]
             .clone()
     };
-    let (here, there) = (query(&lake, &asked), query_service(&url, &asked));
+    let (here, there) = (query(&lake, &asked), query_service(&url, &key, &asked));
     assert_eq!(rows(&here).as_array().unwrap().len(), 2);
     assert_eq!(rows(&here), rows(&there));
     assert!(here.error.starts_with("NOT complete: 1 batch is missing") && there.error == here.error, "{}", here.error);
@@ -128,7 +141,7 @@ async fn a_service_says_the_same() {
         (&["interactions/volume", "--column", "erors"], "it has interactions, errors"),
         (&["no such words"], "no question is about no such words"),
     ] {
-        let (here, there) = (query(&lake, arguments), query_service(&url, arguments));
+        let (here, there) = (query(&lake, arguments), query_service(&url, &key, arguments));
         assert!(
             here.code == Some(1) && here.out.is_empty() && here.error.contains(expected),
             "{arguments:?}: {}",
@@ -136,8 +149,40 @@ async fn a_service_says_the_same() {
         );
         assert_eq!((there.code, there.error), (Some(1), here.error));
     }
-    let nobody = query_service("http://127.0.0.1:1", &["commands/top"]);
+    let stranger = query_service(&url, "another", &["commands/top"]);
+    assert!(stranger.code == Some(1) && stranger.error.contains("a key is needed"), "{}", stranger.error);
+    let nobody = query_service("http://127.0.0.1:1", &key, &["commands/top"]);
     assert!(nobody.code == Some(1) && nobody.error.contains("127.0.0.1:1 cannot be reached"), "{}", nobody.error);
+    lake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_get_their_formats() {
+    let lake = with_rows().await;
+    let (url, key) = serve(&lake).await;
+    let asked = |format| ["commands/top", "--since", "1h", "--format", format];
+    for said in [query(&lake, &asked("csv")), query_service(&url, &key, &asked("csv"))] {
+        assert_eq!(
+            said.out.lines().map(|line| line.split(',').next().unwrap()).collect::<Vec<_>>(),
+            ["command", "queue", "play"]
+        );
+        assert!(said.error.starts_with("NOT complete: 1 batch is missing"), "{}", said.error);
+    }
+    let ndjson = query(&lake, &asked("ndjson")).out;
+    let first: Value = serde_json::from_str(ndjson.lines().next().unwrap()).unwrap();
+    assert_eq!((first["command"].as_str(), first["interactions"].as_u64()), (Some("queue"), Some(27)), "{ndjson}");
+    let prometheus = query(&lake, &asked("prometheus")).out;
+    assert!(prometheus.lines().any(|line| line.contains("command=\"queue\"") && line.ends_with(" 27")), "{prometheus}");
+    for (format, magic) in [("arrow", &[0xff_u8; 4][..]), ("parquet", b"PAR1")] {
+        let output = lake.shardlake(Role::Reader, &["query"]).args(asked(format)).output().unwrap();
+        assert!(output.status.success() && output.stdout.starts_with(magic), "{format}");
+    }
+    let unknown = query(&lake, &["commands/tpo", "--format", "csv"]);
+    assert!(
+        unknown.code == Some(1) && unknown.out.is_empty() && unknown.error.contains("did you mean commands/top"),
+        "{}",
+        unknown.error
+    );
     lake.stop().await;
 }
 

@@ -62,7 +62,9 @@ pub(super) fn of_head(head: &HeaderMap) -> Option<Line> {
         _ => None,
     };
     let missing = says("shardlake-missing-batches").and_then(|count| count.parse().ok()).unwrap_or_default();
-    Some(Line { text: complete(is_complete, missing, &[], false), is_good: is_complete != Some(false) })
+    let text = complete(is_complete, missing, &[], false);
+    let limit = says("shardlake-limit").map(|limit| format!("; what follows after --limit {limit} is left out"));
+    Some(Line { text: text + &limit.unwrap_or_default(), is_good: is_complete != Some(false) })
 }
 
 /// ` · 2026-10-01 12:00 to 2026-10-02 12:00 UTC, by 1h`
@@ -173,5 +175,7 @@ mod tests {
         head.insert("shardlake-complete", "false".parse().unwrap());
         head.insert("shardlake-missing-batches", "1".parse().unwrap());
         assert_eq!(of_head(&head).unwrap().text, "NOT complete: 1 batch is missing");
+        head.insert("shardlake-limit", "20".parse().unwrap());
+        assert!(of_head(&head).unwrap().text.ends_with("missing; what follows after --limit 20 is left out"));
     }
 }
