@@ -206,8 +206,7 @@ async fn ask(source: &Source, id: &str, options: &Options, screen: Screen) -> an
     let document = source.document(&path(id, None, options)).await?;
     let answer: Answer = serde_json::from_slice(&document).context("the service's answer cannot be read")?;
     if options.format == Some(Format::Json) {
-        io::stdout().write_all(&document)?;
-        println!();
+        io::stdout().write_all(&[&document[..], b"\n"].concat())?;
         let line = words::of_document(&answer.asked.meta);
         eprintln!("{}", line.painted(true));
         return Ok(());

@@ -143,16 +143,18 @@ pub(super) async fn prometheus(http: &Http, url: &str, running: &[String]) -> Fi
     };
     let scraped: BTreeSet<String> = scraped.into_iter().filter_map(|series| series.metric.cluster).collect();
     let unknown: Vec<String> = running.iter().filter(|name| !scraped.contains(*name)).cloned().collect();
-    match unknown.is_empty() {
-        true => found.ok(format!("it scrapes {}", count(scraped.len(), "cluster", "clusters"))),
-        false => found.fail(
+    if unknown.is_empty() {
+        found.ok(format!("it scrapes {}", count(scraped.len(), "cluster", "clusters")));
+    } else {
+        found.fail(
             format!("it does not scrape cluster {}", some(&unknown)),
             "add their hosts to its targets, as deploy/prometheus/prometheus.yml does, and look at its page of targets",
-        ),
+        );
     }
-    match rules.contains("ShardlakeRowsDropped") {
-        true => found.ok("it has our alerts"),
-        false => found.warn("it has none of our alerts", "load deploy/prometheus/rules.yml"),
+    if rules.contains("ShardlakeRowsDropped") {
+        found.ok("it has our alerts");
+    } else {
+        found.warn("it has none of our alerts", "load deploy/prometheus/rules.yml");
     }
     let is_ours = |alert: &&Alert| {
         alert.state == "firing" && alert.labels.alertname.as_deref().is_some_and(|name| name.starts_with("Shardlake"))

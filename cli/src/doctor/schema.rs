@@ -93,9 +93,10 @@ pub(super) async fn reader(client: &Client, user: &str) -> Findings {
             unreadable.push(format!("{table} ({why})"));
         }
     }
-    match unreadable.is_empty() {
-        true => found.ok(format!("{user} reads every table")),
-        false => found.fail(format!("{user} cannot read {}", some(&unreadable)), USERS),
+    if unreadable.is_empty() {
+        found.ok(format!("{user} reads every table"));
+    } else {
+        found.fail(format!("{user} cannot read {}", some(&unreadable)), USERS);
     }
     match insert_nothing(client, Table::Interactions).await {
         Inserted::Refused => found.ok(format!("{user} cannot write")),
@@ -121,9 +122,10 @@ pub(super) async fn writer(client: &Client, user: &str) -> Findings {
             Inserted::Failed(why) => refused.push(format!("{} ({why})", table.name())),
         }
     }
-    match refused.is_empty() {
-        true => found.ok(format!("{user} can insert into every raw table")),
-        false => found.fail(format!("{user} cannot insert into {}", some(&refused)), USERS),
+    if refused.is_empty() {
+        found.ok(format!("{user} can insert into every raw table"));
+    } else {
+        found.fail(format!("{user} cannot insert into {}", some(&refused)), USERS);
     }
     let asked = client
         .query_raw("SELECT count() FROM batches WHERE cluster = '' AND boot = 0 AND batch = 0 AND table = ''")

@@ -93,13 +93,14 @@ async fn parts(client: &Client, database: &str, found: &mut Findings) -> Result<
         tables.iter().filter(|(_, parts)| *parts > MANY_PARTS).map(|(table, parts)| format!("{table} ({parts})"));
     let many: Vec<String> = many.collect();
     let level = if most > TOO_MANY_PARTS { Level::Failed } else { Level::Warning };
-    match many.is_empty() {
-        true => found.ok(format!("merges keep up: no partition has more than {most} parts")),
-        false => found.bad(
+    if many.is_empty() {
+        found.ok(format!("merges keep up: no partition has more than {most} parts"));
+    } else {
+        found.bad(
             level,
             format!("merges do not keep up, parts in a partition: {}", some(&many)),
             "give ClickHouse more CPU or faster disks, or let clusters send more seldom: raise --batch-age-ms",
-        ),
+        );
     }
     Ok(())
 }
@@ -114,12 +115,13 @@ async fn detached(client: &Client, database: &str, found: &mut Findings) -> Resu
         format!("{table} ({parts}, {reason})")
     });
     let tables: Vec<String> = tables.collect();
-    match tables.is_empty() {
-        true => found.ok("no part is detached"),
-        false => found.warn(
+    if tables.is_empty() {
+        found.ok("no part is detached");
+    } else {
+        found.warn(
             format!("parts are detached, and their rows in no answer: {}", some(&tables)),
             "look into system.detached_parts and the server's log; ALTER TABLE … ATTACH PART what is whole, drop the rest",
-        ),
+        );
     }
     Ok(())
 }

@@ -47,16 +47,11 @@ impl Column {
     fn least(&self) -> usize {
         let longest_word = |text: &str| text.split_whitespace().map(measure_text_width).max().unwrap_or_default();
         let words = longest_word(&self.heading);
-        match self.is_number {
-            true => self.widest().max(words),
-            false => self
-                .cells
-                .iter()
-                .map(|cell| longest_word(cell))
-                .max()
-                .unwrap_or_default()
-                .clamp(words, LEAST_WORDS.max(words)),
+        if self.is_number {
+            return self.widest().max(words);
         }
+        let longest = self.cells.iter().map(|cell| longest_word(cell)).max().unwrap_or_default();
+        longest.min(LEAST_WORDS).max(words)
     }
 
     /// How wide it wants to be.

@@ -75,7 +75,9 @@ impl Scale {
             let value = least + step * f64_of(from_below) / f64_of(LABEL_EVERY);
             from_below.is_multiple_of(LABEL_EVERY).then(|| match unit {
                 Unit::Ratio => format!("{}%", style.number(value)),
-                Unit::Milliseconds => duration_ms(value),
+                // What people say of 2,500 ms is 2.5 s.
+                Unit::Milliseconds if value.abs() >= 1_000.0 || value == 0.0 => duration(value / 1_000.0),
+                Unit::Milliseconds => format!("{}ms", style.number(value)),
                 Unit::Seconds => duration(value),
                 _ => style.number(value),
             })
@@ -104,11 +106,6 @@ impl Scale {
             None => format!("{:width$} │", ""),
         }
     }
-}
-
-/// `2,500 ms` is long; what people say is 2.5 s.
-fn duration_ms(value: f64) -> String {
-    if value.abs() >= 1_000.0 || value == 0.0 { duration(value / 1_000.0) } else { format!("{value}ms") }
 }
 
 /// The next number of 1, 2, 2.5 and 5 times a power of ten; of bytes, of two.
@@ -156,7 +153,7 @@ impl Times<'_> {
         }
     }
 
-    /// The moments that get a label: buckets that begin at round times.
+    /// The moments that get a label: buckets that begin at round times, or, as of months, one of so many.
     fn labelled(&self, width: usize) -> (Vec<(i64, i64)>, i64) {
         let Some((first, last)) = self.ends() else { return (Vec::new(), 1) };
         let most = i64::try_from((width / TIME_CHARS).max(1)).unwrap_or(1);
@@ -170,7 +167,8 @@ impl Times<'_> {
                 return (found, *step);
             }
         }
-        (vec![first], least_step_s.max(1))
+        let one_of = self.moments.len() / usize::try_from(most).unwrap_or(1) + 1;
+        (self.moments.iter().step_by(one_of).copied().collect(), least_step_s.max(1))
     }
 }
 
@@ -213,4 +211,45 @@ fn label(local_s: i64, step_s: i64, span_s: i64) -> String {
     };
     let local = OffsetDateTime::from_unix_timestamp(local_s).ok();
     local.and_then(|local| local.format(format).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scale(values: &[f64], unit: Unit) -> Vec<String> {
+        let series = Series { name: String::new(), points: values.iter().map(|value| (0, Some(*value))).collect() };
+        let scale = Scale::of(&[&series], unit, 7);
+        assert!(values.iter().all(|value| (0.0..=1.0).contains(&scale.share(*value))), "{values:?}");
+        scale.labels.iter().rev().flatten().cloned().collect()
+    }
+
+    #[test]
+    fn values_are_labelled_with_round_numbers() {
+        assert_eq!(scale(&[3.0, 41.0], Unit::Count), ["0", "25", "50"]);
+        assert_eq!(scale(&[0.0], Unit::Count), ["0", "1", "2"]);
+        assert_eq!(scale(&[130.0, 1_700.0], Unit::Milliseconds), ["0s", "1s", "2s"]);
+        assert_eq!(scale(&[0.3], Unit::Milliseconds), ["0s", "0.200ms", "0.400ms"]);
+        assert_eq!(scale(&[0.071], Unit::Ratio), ["0.00%", "5.00%", "10.00%"]);
+        assert_eq!(scale(&[3e9], Unit::Bytes), ["0 B", "2.0 GiB", "4.0 GiB"]);
+        assert_eq!(scale(&[-5.0, 90.0], Unit::Count), ["-100", "0", "100"]);
+    }
+
+    /// Buckets of so many seconds from a moment on.
+    fn axis(first_s: i64, width_s: i64, count: i64) -> [String; 2] {
+        let moments: Vec<(i64, i64)> =
+            (0..count).map(|at| first_s + at * width_s).map(|time_s| (time_s * 1_000, time_s)).collect();
+        time_axis(&Times { moments: &moments }, 60)
+    }
+
+    #[test]
+    fn times_are_labelled_at_round_ones() {
+        let day_s = 20_000 * DAY_S; // 2024-10-04
+        let [line, labels] = axis(day_s + 10 * MINUTE_S, 5 * MINUTE_S, 36);
+        assert_eq!(labels.split_whitespace().collect::<Vec<_>>(), ["01:00", "02:00", "03:00"], "{labels}");
+        assert_eq!((line.chars().count(), line.matches('┬').count()), (61, 3), "{line}");
+        assert_eq!(axis(day_s, DAY_S, 30)[1].split_whitespace().collect::<Vec<_>>(), ["10-07", "10-21"]);
+        assert_eq!(axis(day_s, 30 * DAY_S, 14)[1].split_whitespace().count(), 4, "months begin at no multiple of days");
+        assert_eq!(axis(day_s, 60, 1)[1].trim(), "00:00:00");
+    }
 }
