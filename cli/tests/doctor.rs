@@ -105,8 +105,86 @@ async fn what_is_well_is_called_so() {
     let rest = discord.rest_url();
     let rest = rest.trim_start_matches("http://").split('/').next().unwrap();
     let command = || {
-        let mut command = doctor(&lake, &["--prometheus-url", &prometheus.url, "--rest-proxy", rest, "--spool-dir"]);
-        command.arg(folder.path().join("spool")).env("DISCORD_TOKEN", discord.token());
+        let mut command = doctor(&lake, &["--prometheus-url", &prometheus.url, "--rest-proxy", rest]);
+        command.arg("--spool-dir").arg(folder.path().join("spool")).env("DISCORD_TOKEN", discord.token());
+        command
+    };
+    fs::create_dir(folder.path().join("spool")).unwrap();
+    // Prometheus needs a moment to start and to scrape.
+    let findings = loop {
+        let (findings, _) = found(&mut command());
+        let about = findings["findings"].as_array().unwrap().iter().filter(|finding| finding["about"] == "Prometheus");
+        if about.clone().count() > 0 && about.clone().all(|finding| finding["level"] == "ok") {
+            break findings;
+        }
+        sleep(LOOK_EVERY).await;
+    };
+    for (about, what) in [
+        ("ClickHouse", "answers: version"),
+        ("ClickHouse", "its clock is"),
+        ("ClickHouse", "merges keep up"),
+        ("ClickHouse", "no part is detached"),
+        ("schema", "migrations are applied"),
+        ("schema", "its tables are as this build makes them"),
+        ("rights", "shardlake_reader reads every table"),
+        ("rights", "shardlake_reader cannot write"),
+        ("rights", "shardlake_writer can insert into every raw table"),
+        ("rights", "shardlake_writer sees which batches have landed"),
+        ("clusters", "1 cluster runs: 0"),
+        ("clusters", "1 cluster is up to date"),
+        ("clusters", "no batch of the last day is missing"),
+        ("metrics", "1 cluster serves its metrics"),
+        ("spool", "is empty"),
+        ("Prometheus", "it scrapes 1 cluster"),
+        ("Prometheus", "it has our alerts"),
+        ("gateway", "Discord takes the token"),
+        ("gateway", "session starts are left, for 4 shards"),
+        ("gateway", "the bot runs 4 shards, Discord recommends 4"),
+    ] {
+        assert_eq!(level(&findings, about, what), ("ok", None), "{about}: {what}");
+    }
+    assert_eq!(
+        (&findings["failed"], &findings["not_looked_at"]),
+        (&0.into(), &Value::Array(Vec::new())),
+        "{findings:#}"
+    );
+    let (text, code) = said(&command().output().unwrap());
+    assert!(code == Some(0) && text.contains(" 0 failed") && !text.contains(discord.token()), "{text}");
+    assert_eq!(lake.count("SELECT count() FROM interactions").await, 0, "rights are tried without leaving anything");
+    assert_eq!(lake.count("SELECT count() FROM system.databases WHERE name LIKE '%_verify_%'").await, 0);
+    recorder.shutdown("the test says so", Duration::from_secs(30)).await;
+    discord.stop().await;
+    lake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_broken_is_named_with_what_to_do() {
+    let lake = Lake::start().await;
+    let discord = Simulator::start(Scenario { shards: 4, session_starts: 2, ..Scenario::default() }).await.unwrap();
+    lake.execute("ALTER TABLE samples MODIFY COLUMN value Float32").await;
+    let process = Command::new("prometheus")
+            .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("prometheus").display()))
+            .arg(format!("--web.listen-address={free}"))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("prometheus: {error}; install Debian's package `prometheus`"));
+        Self { process, url: format!("http://{free}") }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_well_is_called_so() {
+    let lake = Lake::start().await;
+    let (recorder, address) = cluster(&lake).await;
+    let discord = Simulator::start(Scenario { shards: 4, ..Scenario::default() }).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let prometheus = Prometheus::start(folder.path(), &address);
+    let rest = discord.rest_url();
+    let rest = rest.trim_start_matches("http://").split('/').next().unwrap();
+    let command = || {
+        let mut command = doctor(&lake, &["--prometheus-url", &prometheus.url, "--rest-proxy", rest]);
+        command.arg("--spool-dir").arg(folder.path().join("spool")).env("DISCORD_TOKEN", discord.token());
         command
     };
     fs::create_dir(folder.path().join("spool")).unwrap();
@@ -179,16 +257,18 @@ async fn what_is_broken_is_named_with_what_to_do() {
     let rest = discord.rest_url();
     let rest = rest.trim_start_matches("http://").split('/').next().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let mut command = lake.shardlake(Role::Migrator, &["doctor", "--reader-user", "greedy", "--writer-user", "poor"]);
+    // Each is told the other's work.
+    let users = ["--reader-user", "shardlake_writer", "--writer-user", "shardlake_reader"];
+    let mut command = lake.shardlake(Role::Migrator, &["doctor"]);
+    command.args(users);
     command.args(["--rest-proxy", rest, "--prometheus-url", "http://127.0.0.1:1", "--spool-dir"]);
     command.arg(folder.path().join("missing")).env("DISCORD_TOKEN", discord.token());
     command.env("SHARDLAKE_READER_PASSWORD", PASSWORD).env("SHARDLAKE_WRITER_PASSWORD", PASSWORD);
     let (findings, code) = found(&mut command);
     for (about, what, expected) in [
         ("schema", "not as this build makes them", "failed"),
-        ("rights", "greedy may write", "failed"),
-        ("rights", "poor cannot insert into shard_events (not allowed)", "failed"),
-        ("rights", "poor does not see which batches have landed", "failed"),
+        ("rights", "shardlake_writer may write", "failed"),
+        ("rights", "shardlake_reader cannot insert into interactions (not allowed)", "failed"),
         ("clusters", "cluster 0 is silent, last seen on bot-1", "failed"),
         ("clusters", "cluster 0 dropped 9 rows", "warning"),
         ("clusters", "2 batches of interactions of cluster 0 did not land: 2 to 3", "failed"),

@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(scale(&[0.0], Unit::Count), ["0", "1", "2"]);
         assert_eq!(scale(&[130.0, 1_700.0], Unit::Milliseconds), ["0s", "1s", "2s"]);
         assert_eq!(scale(&[0.3], Unit::Milliseconds), ["0s", "0.200ms", "0.400ms"]);
-        assert_eq!(scale(&[0.071], Unit::Ratio), ["0.00%", "5.00%", "10.00%"]);
+        assert_eq!(scale(&[0.071], Unit::Ratio), ["0%", "5%", "10%"]);
         assert_eq!(scale(&[3e9], Unit::Bytes), ["0 B", "2.0 GiB", "4.0 GiB"]);
         assert_eq!(scale(&[-5.0, 90.0], Unit::Count), ["-100", "0", "100"]);
     }
@@ -248,7 +248,7 @@ mod tests {
         let [line, labels] = axis(day_s + 10 * MINUTE_S, 5 * MINUTE_S, 36);
         assert_eq!(labels.split_whitespace().collect::<Vec<_>>(), ["01:00", "02:00", "03:00"], "{labels}");
         assert_eq!((line.chars().count(), line.matches('┬').count()), (61, 3), "{line}");
-        assert_eq!(axis(day_s, DAY_S, 30)[1].split_whitespace().collect::<Vec<_>>(), ["10-07", "10-21"]);
+        assert_eq!(axis(day_s, DAY_S, 30)[1].split_whitespace().collect::<Vec<_>>(), ["10-14", "10-28"]);
         assert_eq!(axis(day_s, 30 * DAY_S, 14)[1].split_whitespace().count(), 4, "months begin at no multiple of days");
         assert_eq!(axis(day_s, 60, 1)[1].trim(), "00:00:00");
     }

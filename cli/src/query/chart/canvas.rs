@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_line_goes_from_corner_to_corner() {
-        assert_eq!(drawn(&[Some((0.0, 0.0)), Some((1.0, 1.0))]), ["  ⣀⠔", "⡠⠊  "]);
+        assert_eq!(drawn(&[Some((0.0, 0.0)), Some((1.0, 1.0))]), ["  ⡠⠊", "⡠⠊  "]);
         assert_eq!(drawn(&[Some((0.0, 1.0)), Some((1.0, 1.0))]), ["⠉⠉⠉⠉", "    "]);
     }
 
