@@ -82,7 +82,7 @@ fn picture(text: &mut String, chosen: &Chosen, scale: &Scale, width: usize, all:
     }
     for line in 0..scale.lines() {
         let drawn = canvas.row(line, |dots, owner| color(owner).apply_to(dots).to_string());
-        let line = format!("{} {drawn}", scale.label(line));
+        let line = format!("{}{drawn}", scale.label(line));
         *text += &format!("{}\n", line.trim_end());
     }
 }
