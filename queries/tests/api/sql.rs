@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::json;
-use shardlake_embedded::User;
+use shardlake_embedded::{Clickhouse, Options, User};
 use shardlake_queries::{Access, Catalogue, Keys, Service};
 
 use crate::{
@@ -96,6 +96,28 @@ async fn not_everybody_may_send_sql() {
     assert_eq!(code(&ask(&api, "/v1/sql", &sql, "SELECT 1").await), (503, json!("clickhouse_unreachable")));
     assert_eq!(post(api.address, "/v1/sql", &[], "SELECT 1").await.status, 401);
     api.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_may_lift_its_limits_gets_no_sql() {
+    let folder = tempfile::tempdir().unwrap();
+    let users_d = folder.path().join("lake/config/users.d");
+    fs::create_dir_all(&users_d).unwrap();
+    let loose = "<clickhouse><profiles><loose><readonly>2</readonly></loose></profiles><users><loose>\
+        <password>loose</password><profile>loose</profile></loose></users></clickhouse>";
+    fs::write(users_d.join("loose.xml"), loose).unwrap();
+    let clickhouse = Clickhouse::start(Options::new(folder.path().join("lake"))).await.unwrap();
+    let path = folder.path().join("keys.toml");
+    let key = opened("sql", &[("sql", "true")]);
+    fs::write(&path, &key.lines).unwrap();
+    let access = Access { keys: Some(Keys::open(&path).unwrap()), sql: true };
+    let client = clickhouse::Client::default().with_url(clickhouse.url()).with_user("loose").with_password("loose");
+    let api = Api::serve(Service::with_access(client, Catalogue::builtin(), access)).await;
+    let refused = ask(&api, "/v1/sql", &key, "SELECT 1").await;
+    assert_eq!(code(&refused), (502, json!("clickhouse_refused")));
+    assert!(refused.text().contains("readonly = 1"), "{}", refused.text());
+    api.stop().await;
+    clickhouse.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
