@@ -17,7 +17,7 @@ use crate::{
     access::{Key, Keys},
     answer::{self, Replied},
     catalogue::{Catalogue, Question},
-    completeness,
+    completeness::{self, Recent},
     error::AskError,
     execute::{Source, new_query_id, within_deadline},
     export::Export,
@@ -49,6 +49,7 @@ struct Shared {
     limits: OnceCell<Limits>,
     gate: Gate,
     sharing: Sharing,
+    recent: Recent,
     sql: bool,
     ready_at: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -84,6 +85,7 @@ impl Service {
             limits: OnceCell::new(),
             gate: Gate::new(access.keys),
             sharing: Sharing::default(),
+            recent: Recent::default(),
             sql: access.sql,
             ready_at: tokio::sync::Mutex::default(),
         };
@@ -194,7 +196,7 @@ impl Service {
         let query = source.export(inquiry.sql(asked), query_id, asked.values());
         let (export, completeness) = tokio::try_join!(
             Export::open(query, format, &question.columns, &asked.zone),
-            completeness::check(source, &question.table, asked, query_id)
+            completeness::check(source, &self.shared.recent, &question.table, asked, query_id)
         )?;
         reply::describe(&mut headers, question, asked, &completeness);
         Ok(Answered::Export { headers, export: Box::new(export) })
@@ -204,7 +206,7 @@ impl Service {
     async fn fetch<'a>(&self, inquiry: &Inquiry, asked: &'a Resolved, query_id: &str) -> Result<Replied<'a>, AskError> {
         let source = self.source(&inquiry.comment).await?;
         let query = source.query(inquiry.sql(asked), query_id, asked.values_of_page());
-        let check = completeness::check(source, &inquiry.question.table, asked, query_id);
+        let check = completeness::check(source, &self.shared.recent, &inquiry.question.table, asked, query_id);
         let (document, completeness) = tokio::try_join!(source.document(query), check)?;
         Ok(Replied { asked, document, completeness, query_id: query_id.to_owned() })
     }

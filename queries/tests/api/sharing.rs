@@ -97,6 +97,8 @@ async fn a_settled_answer_is_kept_and_known_again() {
         assert_eq!(reply.header("etag").is_empty(), !settled, "{open}");
     }
     run(&admin, "DELETE FROM batches WHERE batch = 1").await;
+    api.stop().await;
+    let api = lake.api("lake", Catalogue::builtin()).await;
     let holed =
         get(api.address, "/v1/interactions/volume?from=2025-01-01T00:00:00Z&to=2025-01-01T00:05:00Z", &[]).await;
     assert_eq!((holed.header("shardlake-complete"), holed.header("cache-control")), ("false", "no-store"));
