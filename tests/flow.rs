@@ -158,7 +158,7 @@ async fn the_answer_agrees(line: &Line, sent: &LedgerSnapshot) {
     let address = listener.local_addr().unwrap();
     let service = Service::new(line.reader(), Catalogue::builtin());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let served = tokio::spawn(shardlake_queries::serve(listener, service, async {
+    let served = tokio::spawn(shardlake_queries::serve(listener, None, service, async {
         let _ = stopped.await;
     }));
 
@@ -177,7 +177,7 @@ async fn the_answer_agrees(line: &Line, sent: &LedgerSnapshot) {
     assert_eq!(counted, expected);
     assert_eq!(answer["meta"]["complete"], Value::Bool(true), "{}", answer["meta"]);
     stop.send(()).unwrap();
-    served.await.unwrap().unwrap();
+    served.await.unwrap();
 }
 
 /// 64-bit numbers may come in quotes.

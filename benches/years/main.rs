@@ -183,7 +183,7 @@ async fn questions(reader: Client) {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let service = Service::new(reader, builtin.with_folder(folder.path()).unwrap());
-    let served = tokio::spawn(serve(listener, service, async {
+    let served = tokio::spawn(serve(listener, None, service, async {
         let _ = stopped.await;
     }));
     println!("\n{:<26}{:>8}{:<34}{:>10}{:>10}{:>8}", "question", "range", "  table", "ms", "raw ms", "ratio");
@@ -199,7 +199,7 @@ async fn questions(reader: Client) {
         }
     }
     stop.send(()).unwrap();
-    served.await.unwrap().unwrap();
+    served.await.unwrap();
 }
 
 /// The table that answers, and the median of ClickHouse's own time for it; not a number where the reader's limits do not

@@ -38,8 +38,9 @@ const MARK_CACHE_BYTES: u64 = 256 << 20;
 const READER_DEFAULT_EXECUTION_SECONDS: u32 = 60;
 const READER_MAX_EXECUTION_SECONDS: u32 = 300;
 
-/// A picture or a table needs far fewer rows; more is an export, which is the administrator's.
-const READER_MAX_RESULT_ROWS: u64 = 1_000_000;
+/// What a reader gets if it asks for nothing: a picture or a table needs far fewer rows. More is an export, and asks for it.
+const READER_DEFAULT_RESULT_ROWS: u64 = 1_000_000;
+const READER_MAX_RESULT_ROWS: u64 = 20_000_000;
 
 /// At a time. ClickHouse's own limit for a whole server, which this engine lifts. More would only wait for each other.
 const READER_MAX_QUERIES: u32 = 100;
@@ -160,7 +161,7 @@ fn users_file(options: &Options, passwords: &Passwords) -> String {
             <readonly>1</readonly>
             <max_execution_time>{READER_DEFAULT_EXECUTION_SECONDS}</max_execution_time>
             <max_memory_usage>{reader_memory_bytes}</max_memory_usage>
-            <max_result_rows>{READER_MAX_RESULT_ROWS}</max_result_rows>
+            <max_result_rows>{READER_DEFAULT_RESULT_ROWS}</max_result_rows>
             <max_concurrent_queries_for_user>{READER_MAX_QUERIES}</max_concurrent_queries_for_user>
             <!-- In a cluster: a subquery is asked of all shards, and its answer sent to each. Left to itself ClickHouse refuses. -->
             <distributed_product_mode>global</distributed_product_mode>

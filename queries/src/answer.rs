@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use shardlake_schema::TimeMs;
 
 use crate::{
-    catalogue::{Question, Unit},
+    catalogue::{Column, Question, Unit},
     completeness::Completeness,
     error::AskError,
     limits::MAX_ROWS,
@@ -20,24 +20,24 @@ use crate::{
 
 /// The part of `JSONCompact` that we use.
 #[derive(Deserialize)]
-struct Document<'a> {
-    meta: Vec<ColumnType>,
+pub(crate) struct Document<'a> {
+    pub(crate) meta: Vec<ColumnType>,
     #[serde(borrow)]
-    data: Vec<Vec<&'a RawValue>>,
-    statistics: Statistics,
+    pub(crate) data: Vec<Vec<&'a RawValue>>,
+    pub(crate) statistics: Statistics,
 }
 
 #[derive(Deserialize, Serialize)]
-struct ColumnType {
-    name: String,
+pub(crate) struct ColumnType {
+    pub(crate) name: String,
     #[serde(rename = "type")]
-    sql_type: String,
+    pub(crate) sql_type: String,
 }
 
 #[derive(Deserialize)]
-struct Statistics {
+pub(crate) struct Statistics {
     elapsed: f64,
-    rows_read: u64,
+    pub(crate) rows_read: u64,
     bytes_read: u64,
 }
 
@@ -88,11 +88,25 @@ pub(crate) struct Replied<'a> {
 }
 
 /// A finished reply.
+#[derive(Debug)]
 pub(crate) struct Reply {
     /// The JSON document.
     pub(crate) body: Vec<u8>,
     /// Rows that ClickHouse read for it.
     pub(crate) rows_read: u64,
+}
+
+/// Reads ClickHouse's document.
+pub(crate) fn parse(document: &[u8]) -> Result<Document<'_>, AskError> {
+    let document: Document<'_> = serde_json::from_slice(document).map_err(|error| {
+        let message =
+            format!("ClickHouse did not answer in JSONCompact ({error}); is there a FORMAT in the question's SQL?");
+        AskError::Failed { message }
+    })?;
+    if document.data.len() as u64 > MAX_ROWS {
+        return Err(AskError::TooLarge);
+    }
+    Ok(document)
 }
 
 /// Writes the reply to `question`, from what ClickHouse said about the range, and about the one before if it was asked.
@@ -106,7 +120,7 @@ pub(crate) fn write(
     let limited = cut(question, replied.asked, &mut document);
     let limited_before =
         previous.zip(before.as_mut()).is_some_and(|(previous, before)| cut(question, previous.asked, before));
-    let shapes: Vec<Shape> = document.meta.iter().map(|column| Shape::of(question, column)).collect();
+    let shapes: Vec<Shape> = document.meta.iter().map(|column| Shape::of(&question.columns, column)).collect();
     let rows_read = document.statistics.rows_read + before.as_ref().map_or(0, |before| before.statistics.rows_read);
     let answer = Answer {
         question: &question.id(),
@@ -120,20 +134,8 @@ pub(crate) fn write(
     Ok(Reply { body, rows_read })
 }
 
-fn parse(document: &[u8]) -> Result<Document<'_>, AskError> {
-    let document: Document<'_> = serde_json::from_slice(document).map_err(|error| {
-        let message =
-            format!("ClickHouse did not answer in JSONCompact ({error}); is there a FORMAT in the question's SQL?");
-        AskError::Failed { message }
-    })?;
-    if document.data.len() as u64 > MAX_ROWS {
-        return Err(AskError::TooLarge);
-    }
-    Ok(document)
-}
-
 /// Cuts the document to the page that was asked for. Whether there may be more.
-fn cut(question: &Question, asked: &Resolved, document: &mut Document<'_>) -> bool {
+pub(crate) fn cut(question: &Question, asked: &Resolved, document: &mut Document<'_>) -> bool {
     let names: Vec<&str> = document.meta.iter().map(|column| column.name.as_str()).collect();
     asked.page.as_ref().is_some_and(|page| page.cut(question, &names, &mut document.data))
 }
@@ -163,15 +165,41 @@ fn section<'a>(
             completeness: &replied.completeness,
             rows_read: document.statistics.rows_read,
             bytes_read: document.statistics.bytes_read,
-            elapsed_ms: (document.statistics.elapsed * 1e6).round() / 1e3,
+            elapsed_ms: elapsed_ms(document.statistics.elapsed),
             query_id: &replied.query_id,
         },
     }
 }
 
+/// The reply to a statement that is no question.
+pub(crate) fn write_rows(document: &[u8], query_id: &str) -> Result<Reply, AskError> {
+    let Document { meta, data, statistics } = parse(document)?;
+    let shapes: Vec<Shape> = meta.iter().map(|column| Shape::of(&[], column)).collect();
+    let zone = &TimeZone::UTC;
+    let rows: Vec<_> = data.iter().map(|cells| RowOut { columns: &meta, shapes: &shapes, cells, zone }).collect();
+    let Statistics { elapsed, rows_read, bytes_read } = statistics;
+    let elapsed_ms = elapsed_ms(elapsed);
+    let about = serde_json::json!({ "rows_read": rows_read, "bytes_read": bytes_read, "elapsed_ms": elapsed_ms,
+        "query_id": query_id });
+    let body = serde_json::to_vec(&Statement { columns: &meta, rows, meta: about });
+    Ok(Reply { body: body.map_err(|error| AskError::Failed { message: error.to_string() })?, rows_read })
+}
+
+#[derive(Serialize)]
+struct Statement<'a> {
+    columns: &'a [ColumnType],
+    rows: Vec<RowOut<'a>>,
+    meta: serde_json::Value,
+}
+
+/// Seconds to milliseconds with three digits.
+fn elapsed_ms(elapsed_s: f64) -> f64 {
+    (elapsed_s * 1e6).round() / 1e3
+}
+
 /// How a column's cells are rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
+pub(crate) enum Shape {
     /// As they are.
     Same,
     /// `2026-10-01 12:00:00.000` to ISO 8601.
@@ -185,8 +213,8 @@ enum Shape {
 }
 
 impl Shape {
-    fn of(question: &Question, column: &ColumnType) -> Self {
-        let unit = question.columns.iter().find(|declared| declared.name == column.name).map(|declared| declared.unit);
+    pub(crate) fn of(declared: &[Column], column: &ColumnType) -> Self {
+        let unit = declared.iter().find(|declared| declared.name == column.name).map(|declared| declared.unit);
         let inner = |text: &str, wrapper: &str| {
             text.strip_prefix(wrapper).and_then(|rest| rest.strip_suffix(')')).map(str::to_owned)
         };
@@ -202,11 +230,12 @@ impl Shape {
     }
 }
 
-struct RowOut<'a> {
-    columns: &'a [ColumnType],
-    shapes: &'a [Shape],
-    cells: &'a [&'a RawValue],
-    zone: &'a TimeZone,
+/// A row as an object.
+pub(crate) struct RowOut<'a> {
+    pub(crate) columns: &'a [ColumnType],
+    pub(crate) shapes: &'a [Shape],
+    pub(crate) cells: &'a [&'a RawValue],
+    pub(crate) zone: &'a TimeZone,
 }
 
 impl Serialize for RowOut<'_> {
@@ -219,10 +248,11 @@ impl Serialize for RowOut<'_> {
     }
 }
 
-struct Cell<'a> {
-    shape: Shape,
-    json: &'a RawValue,
-    zone: &'a TimeZone,
+/// A cell, rewritten.
+pub(crate) struct Cell<'a> {
+    pub(crate) shape: Shape,
+    pub(crate) json: &'a RawValue,
+    pub(crate) zone: &'a TimeZone,
 }
 
 impl Serialize for Cell<'_> {
@@ -285,7 +315,7 @@ mod tests {
         let catalogue = crate::Catalogue::builtin();
         let question = catalogue.get("interactions/volume").unwrap();
         let shape = |name: &str, sql_type: &str| {
-            Shape::of(question, &ColumnType { name: name.into(), sql_type: sql_type.into() })
+            Shape::of(&question.columns, &ColumnType { name: name.into(), sql_type: sql_type.into() })
         };
         assert_eq!(shape("interactions", "UInt64"), Shape::Number);
         assert_eq!(shape("interactions", "Nullable(Int64)"), Shape::Number);

@@ -53,6 +53,25 @@ pub(crate) struct Completeness {
     gaps: Vec<Gap>,
 }
 
+impl Completeness {
+    /// See the head of this module.
+    pub(crate) fn complete(&self) -> Option<bool> {
+        self.complete
+    }
+
+    /// Whether the answer to a range that ends at `to` stays what it is: see [`crate::sharing`].
+    pub(crate) fn is_settled(&self, to: TimeMs) -> bool {
+        let age_s = (TimeMs::now().0 - to.0) / 1000;
+        age_s >= SLACK_S.cast_signed()
+            && self.complete == Some(true)
+            && self.freshness.iter().all(|cluster| cluster.behind_ms == 0)
+    }
+
+    pub(crate) fn missing_batches(&self) -> u64 {
+        self.missing_batches
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Freshness {
     cluster: String,

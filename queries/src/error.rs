@@ -1,11 +1,15 @@
 //! Why a question got no answer, for the person who asked it: what is wrong, and what would be right.
 //!
-//! Every failure is JSON, `{"error": {"code", "message", …}}`. 400 and 404: ask differently. 422: ask for less. 503: try again
+//! Every failure is JSON, `{"error": {"code", "message", …}}`. 400 and 404: ask differently. 422: ask for less. 401 and
+//! 403: another key. 429 and 503: try again
 //! later, after `Retry-After` seconds. 500 and 502: whoever runs the service has to act; the log has the details.
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
+    http::{
+        HeaderValue, StatusCode,
+        header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
 };
 use clickhouse::error::Error as ClickhouseError;
@@ -14,6 +18,7 @@ use shardlake_schema::answer::exception_code;
 
 use crate::{
     catalogue::{Catalogue, Question},
+    format::Format,
     parameter::BadValue,
 };
 
@@ -27,14 +32,38 @@ const MIN_LIKENESS: f64 = 0.6;
 const MAX_REASON_CHARS: usize = 300;
 
 /// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum AskError {
     #[error("there is no question {name}; all of them are listed at /v1")]
     UnknownQuestion { name: String, nearest: Vec<String> },
+    #[error("there is no format {format}; expected one of {}", Format::list())]
+    UnknownFormat { format: String },
+    #[error("none of the formats in `Accept` is one of {}", Format::list())]
+    NotAcceptable,
+    #[error("HTTP/1.1 is needed for this format: in HTTP/1.0 an answer that broke off would look like a whole one")]
+    OldHttp,
     #[error("{question} has no parameter `{parameter}`")]
     UnknownParameter { question: String, parameter: String, nearest: Vec<String> },
     #[error("{parameter}: {bad}")]
     BadParameter { parameter: String, bad: BadValue },
+    #[error("a key is needed: send `Authorization: Bearer <key>`; `shardlake queries key new` makes one")]
+    Unauthorized,
+    #[error("this key {what}")]
+    Forbidden { what: String },
+    #[error("SQL of one's own is off: the service has to be started with --sql")]
+    SqlOff,
+    #[error("the statement cannot be run: {reason}")]
+    BadSql { reason: String },
+    #[error("the body is longer than {most_bytes} bytes, or it broke off")]
+    LongBody { most_bytes: usize },
+    #[error("the body did not come in time")]
+    SlowBody,
+    #[error("this key asks too often: try again in {retry_after_s} s")]
+    RateLimited { retry_after_s: u64 },
+    #[error("this key has {most} requests under way, which is the most: wait for one of them")]
+    TooManyAtOnce { most: u16 },
+    #[error("as many questions are being answered as may be at a time: try again in a moment")]
+    Full,
     #[error("the answer is too large: ask for a shorter range, a wider step, fewer clusters or a limit")]
     TooLarge,
     #[error("the answer takes too long: ask for a shorter range or fewer clusters")]
@@ -79,12 +108,40 @@ impl AskError {
         Self::BadParameter { parameter: parameter.to_owned(), bad }
     }
 
+    /// Status of the reply.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind().0
+    }
+
+    /// The code of the reply.
+    pub(crate) fn code(&self) -> &'static str {
+        self.kind().1
+    }
+
+    /// The code, if it was a limit that ended the request.
+    pub(crate) fn limit(&self) -> Option<&'static str> {
+        let is_limit = matches!(self, Self::TooLarge | Self::TooSlow | Self::TooMuchMemory | Self::Busy);
+        is_limit.then(|| self.kind().1)
+    }
+
     /// Status and code of the reply.
     fn kind(&self) -> (StatusCode, &'static str) {
         match self {
             Self::UnknownQuestion { .. } => (StatusCode::NOT_FOUND, "unknown_question"),
+            Self::UnknownFormat { .. } => (StatusCode::NOT_FOUND, "unknown_format"),
+            Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not_acceptable"),
+            Self::OldHttp => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "old_http"),
             Self::UnknownParameter { .. } => (StatusCode::BAD_REQUEST, "unknown_parameter"),
             Self::BadParameter { .. } => (StatusCode::BAD_REQUEST, "bad_parameter"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::SqlOff => (StatusCode::FORBIDDEN, "sql_off"),
+            Self::BadSql { .. } => (StatusCode::BAD_REQUEST, "bad_sql"),
+            Self::LongBody { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "long_body"),
+            Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
+            Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            Self::TooManyAtOnce { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_at_once"),
+            Self::Full => (StatusCode::SERVICE_UNAVAILABLE, "full"),
             Self::TooLarge => (StatusCode::UNPROCESSABLE_ENTITY, "too_large"),
             Self::TooSlow => (StatusCode::UNPROCESSABLE_ENTITY, "too_slow"),
             Self::TooMuchMemory => (StatusCode::UNPROCESSABLE_ENTITY, "too_much_memory"),
@@ -190,8 +247,16 @@ impl IntoResponse for AskError {
         };
         let error = Details { code, parameter, message, expected, nearest };
         let mut response = (status, Json(Body { error })).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let wait_s = match &self {
+            Self::RateLimited { retry_after_s } => Some(*retry_after_s),
+            _ if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) => Some(1),
+            _ => None,
+        };
+        if let Some(wait_s) = wait_s {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait_s));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

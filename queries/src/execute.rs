@@ -17,6 +17,8 @@ pub(crate) struct Source<'a> {
     pub(crate) client: &'a Client,
     /// What goes with every query.
     pub(crate) limits: &'a Limits,
+    /// Whose query it is, for ClickHouse's query log: JSON with `question` and `key`.
+    pub(crate) comment: &'a str,
 }
 
 impl Source<'_> {
@@ -27,8 +29,18 @@ impl Source<'_> {
         query_id: &str,
         values: impl IntoIterator<Item = (&'v str, &'v Value)>,
     ) -> Query {
-        let query = self.limits.apply(self.client.query_raw(sql)).with_setting("query_id", query_id);
+        let query = self.limits.apply(self.client.query_raw(sql), self.comment).with_setting("query_id", query_id);
         values.into_iter().fold(query, |query, (name, value)| query.param(name, value))
+    }
+
+    /// The same within the limits of an export.
+    pub(crate) fn export<'v>(
+        self,
+        sql: &str,
+        query_id: &str,
+        values: impl IntoIterator<Item = (&'v str, &'v Value)>,
+    ) -> Query {
+        self.limits.apply_to_export(self.query(sql, query_id, values))
     }
 
     /// Runs a question's query to its end: a document in ClickHouse's format `JSONCompact`.

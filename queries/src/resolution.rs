@@ -51,7 +51,7 @@ pub(crate) const CURSOR: &str = "cursor";
 pub(crate) const OFFSET: &str = "offset";
 
 /// The filter that also narrows what is said about freshness and gaps.
-const CLUSTER: &str = "cluster";
+pub(crate) const CLUSTER: &str = "cluster";
 
 /// How many rows, or other things, at most.
 pub(crate) const LIMIT: &str = "limit";
@@ -160,6 +160,16 @@ impl Resolved {
         let mut asked = Self { values, range, zone, buckets, page, previous: None, rollup: None, clusters };
         rollup::choose(question, &mut asked, clock.now);
         asked
+    }
+
+    /// Each parameter and its value.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.values.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// How much is answered at most; `None`: all.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        self.page.as_ref().map(Page::limit)
     }
 
     /// Each parameter and its value for an answer that is held in memory: where it has a page, the SQL is asked for a row

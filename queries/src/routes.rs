@@ -2,43 +2,49 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `/` | a page that lists the questions and shows their answers |
 //! | `/v1` | the catalogue |
-//! | `/v1/<noun>/<question>?<parameters>` | an answer |
+//! | `/v1/<noun>/<question>?<parameters>` | an answer; its form by a suffix such as `.csv`, or `Accept`: see `format` |
+//! | `POST /v1/sql` | the answer to the statement in the body: see `sql` |
+//!
+//! These need a key if there are any (`access`). The others do not: they say nothing about the data.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/` | a page that lists the questions and shows their answers |
 //! | `/healthz` | 200 while the process lives |
 //! | `/readyz` | 200 when ClickHouse answers and has every table that the catalogue reads, otherwise 503 and why |
 //! | `/metrics` | the service's own series |
 
-use std::{collections::BTreeSet, fmt, io, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
+    body::Body,
     extract::{Path, RawQuery, State, rejection::PathRejection},
     http::{
-        HeaderName, StatusCode, Uri,
-        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+        HeaderMap, HeaderName, StatusCode, Uri, Version,
+        header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
     },
+    middleware::from_fn_with_state,
     response::{Html, IntoResponse, Response},
-    routing::get,
-    serve::ListenerExt,
+    routing::{get, post},
 };
-use clickhouse::Client;
 use serde::Serialize;
-use shardlake_schema::TimeMs;
-use tokio::{
-    net::TcpListener,
-    sync::{OnceCell, oneshot},
+use tower_http::{
+    CompressionLevel,
+    compression::{
+        CompressionLayer, Predicate,
+        predicate::{NotForContentType, SizeAbove},
+    },
 };
 
 use crate::{
-    answer::{self, Replied, Reply},
-    catalogue::{Catalogue, Question},
-    completeness,
+    catalogue::Question,
     error::{AskError, reply},
-    execute::{Source, new_query_id, within_deadline},
-    limits::{Limits, REPLY_DEADLINE},
-    metrics::Metrics,
-    resolution::{Resolved, resolve},
+    format::Format,
+    gate::{self, Visit},
+    service::Service,
+    sql,
 };
 
 const PAGE: &str = include_str!("../web/index.html");
@@ -47,135 +53,45 @@ const PAGE: &str = include_str!("../web/index.html");
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
     img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Every answer is of its moment: a cache between us and the reader would lie about freshness.
+/// Smaller replies fit into one packet as they are.
+const MIN_COMPRESSED_BYTES: u16 = 1_024;
+
+/// Every list is of its moment.
 const JSON_HEADERS: [(HeaderName, &str); 3] =
     [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
 
-/// How long answers under way may take after the shutdown began: as long as the slowest may take at all.
-const DRAIN_DEADLINE: Duration = REPLY_DEADLINE;
-
-/// The query service: a ClickHouse and a catalogue. Clones share everything.
-#[derive(Clone)]
-pub struct Service {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    client: Client,
-    catalogue: Catalogue,
-    metrics: Metrics,
-    limits: OnceCell<Limits>,
-}
-
-impl fmt::Debug for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("questions", &self.shared.catalogue.questions().count()).finish_non_exhaustive()
-    }
-}
-
-impl Service {
-    /// `client` carries URL, database and credentials; its user needs what the head of this crate says. Nothing is sent
-    /// before the first request.
-    pub fn new(client: Client, catalogue: Catalogue) -> Self {
-        let shared = Shared { client, catalogue, metrics: Metrics::new(), limits: OnceCell::new() };
-        Self { shared: Arc::new(shared) }
-    }
-
-    async fn source(&self) -> Result<Source<'_>, AskError> {
-        let client = &self.shared.client;
-        let limits =
-            self.shared.limits.get_or_try_init(|| within_deadline(async { Ok(Limits::learn(client).await?) })).await?;
-        Ok(Source { client, limits })
-    }
-
-    async fn ask(&self, question: &Question, query: &str) -> Result<Reply, AskError> {
-        let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let asked = resolve(question, &pairs, TimeMs::now())?;
-        let before = async {
-            match &asked.previous {
-                Some(previous) => self.reply(question, previous).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        let (replied, before) = tokio::try_join!(self.reply(question, &asked), before)?;
-        answer::write(question, &replied, before.as_ref())
-    }
-
-    /// What ClickHouse says to `question`.
-    async fn reply<'a>(&self, question: &Question, asked: &'a Resolved) -> Result<Replied<'a>, AskError> {
-        let sql = match (&asked.rollup, &question.rollup) {
-            (Some(_), Some(rollup)) => &rollup.sql,
-            _ => &question.sql,
-        };
-        let source = self.source().await?;
-        let query_id = new_query_id();
-        let query = source.query(sql, &query_id, asked.values_of_page());
-        let (document, completeness) =
-            tokio::try_join!(source.document(query), completeness::check(source, &question.table, asked, &query_id),)
-                .inspect_err(|error| tracing::warn!(question = question.id(), query_id, %error, "no answer"))?;
-        Ok(Replied { asked, document, completeness, query_id })
-    }
-
-    /// The tables that the catalogue reads and ClickHouse lacks, or does not show to this user.
-    async fn missing_tables(&self) -> Result<Vec<String>, AskError> {
-        let source = self.source().await?;
-        let sql = "SELECT name FROM system.tables WHERE database = currentDatabase()";
-        let there = source.query(sql, &new_query_id(), []).fetch_all::<String>();
-        let there = within_deadline(async { Ok(there.await?) }).await?;
-        let read = self.shared.catalogue.questions().map(|question| question.table.as_str());
-        let needed: BTreeSet<&str> = read.chain(["batches", "processes"]).collect();
-        Ok(needed.into_iter().filter(|table| there.iter().all(|name| name != table)).map(str::to_owned).collect())
-    }
-}
-
-/// Serves until `shutdown` completes; then takes no new connection and waits for the answers under way.
-///
-/// # Errors
-/// If the listener fails for good. Cancel safety: dropping the future closes the listener and abandons what is under way.
-pub async fn serve(
-    listener: TcpListener,
-    service: Service,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let (draining, drain) = oneshot::channel();
-    let listener = listener.tap_io(|stream| {
-        // Small answers must not wait for the client's acknowledgement of the last one.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY refused");
-        }
-    });
-    let server = axum::serve(listener, router(service)).with_graceful_shutdown(async move {
-        shutdown.await;
-        let _ = draining.send(()); // nobody listens when the server ended first
-    });
-    tokio::select! {
-        served = server => served,
-        () = deadline_after(drain) => {
-            tracing::warn!(deadline_s = DRAIN_DEADLINE.as_secs(), "clients still hold connections; leaving without them");
-            Ok(())
-        }
-    }
-}
-
-async fn deadline_after(drain: oneshot::Receiver<()>) {
-    match drain.await {
-        Ok(()) => tokio::time::sleep(DRAIN_DEADLINE).await,
-        Err(_) => std::future::pending().await,
-    }
-}
-
 /// The service's routes.
 pub fn router(service: Service) -> Router {
-    Router::new()
-        .route("/", get(page))
+    let guarded = Format::ALL.into_iter().fold(Router::new(), |router, format| {
+        let to_sql =
+            move |state, visit, version, headers, body| sql(state, visit, version, headers, Some(format), body);
+        router.route(&format!("/v1/sql.{}", format.suffix()), post(to_sql))
+    });
+    let to_sql = |state, visit, version, headers, body| sql(state, visit, version, headers, None, body);
+    let guarded = guarded
         .route("/v1", get(catalogue))
+        .route("/v1/sql", post(to_sql))
         .route("/v1/{noun}/{question}", get(answer))
+        .route_layer(from_fn_with_state(service.clone(), gate::pass));
+    Router::new()
+        .merge(guarded)
+        .route("/", get(page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .fallback(nothing_here)
-        .method_not_allowed_fallback(only_get)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(compression())
         .with_state(service)
+}
+
+/// gzip and zstd for clients that take them, also of what is sent bit by bit. At their fastest: answers are text, and most
+/// of what can be won is won at once. Parquet is compressed already.
+fn compression() -> CompressionLayer<impl Predicate> {
+    let not_parquet = NotForContentType::const_new(Format::Parquet.content_type());
+    CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES.into()).and(not_parquet))
 }
 
 async fn page() -> Response {
@@ -190,8 +106,10 @@ struct Listed<'a> {
     question: &'a Question,
 }
 
-async fn catalogue(State(service): State<Service>) -> Response {
-    let questions = service.shared.catalogue.questions();
+/// What the key opens.
+async fn catalogue(State(service): State<Service>, Extension(visit): Extension<Visit>) -> Response {
+    let opens = |question: &&Arc<Question>| visit.key.as_ref().is_none_or(|key| key.check(question).is_ok());
+    let questions = service.catalogue().questions().filter(opens);
     let questions: Vec<_> =
         questions.map(|question| Listed { path: format!("/v1/{}", question.id()), question }).collect();
     (JSON_HEADERS, serde_json::json!({ "questions": questions }).to_string()).into_response()
@@ -201,23 +119,66 @@ async fn answer(
     State(service): State<Service>,
     path: Result<Path<(String, String)>, PathRejection>,
     RawQuery(query): RawQuery,
+    Extension(visit): Extension<Visit>,
+    version: Version,
+    headers: HeaderMap,
 ) -> Response {
-    let id = path.map(|Path((noun, name))| format!("{noun}/{name}")).unwrap_or_default();
-    let question = service.shared.catalogue.get(&id);
-    let watch = service.shared.metrics.watch(question.map(|question| question.id()));
-    let result = match question {
-        Some(question) => service.ask(question, query.as_deref().unwrap_or_default()).await,
-        None => Err(AskError::unknown_question(&service.shared.catalogue, &id)),
+    let (noun, name) = path.map(|Path(parts)| parts).unwrap_or_default();
+    let (stem, suffix) = match Format::split(&name) {
+        Ok(split) => split,
+        Err(error) => return error.into_response(),
     };
-    let response = match result {
-        Ok(reply) => {
-            watch.read(reply.rows_read);
-            (JSON_HEADERS, reply.body).into_response()
+    let id = format!("{noun}/{stem}");
+    let question = service.catalogue().get(&id);
+    let watch = service.metrics().watch(question.map(|question| question.id()));
+    let format = suffix.map_or_else(|| Format::negotiate(&accepted(&headers)), Ok);
+    let asked = async {
+        let question = question.ok_or_else(|| AskError::unknown_question(service.catalogue(), &id))?;
+        let format = format?;
+        check_version(version, format)?;
+        service.ask(question, query.as_deref().unwrap_or_default(), format, visit.key.as_deref()).await
+    };
+    match asked.await {
+        Ok(answered) => answered.into_response(&headers, watch, visit),
+        Err(error) => {
+            watch.fail(&error);
+            error.into_response()
         }
-        Err(error) => error.into_response(),
+    }
+}
+
+async fn sql(
+    State(service): State<Service>,
+    Extension(visit): Extension<Visit>,
+    version: Version,
+    headers: HeaderMap,
+    suffix: Option<Format>,
+    body: Body,
+) -> Response {
+    let watch = service.metrics().watch(Some(sql::NAME.to_owned()));
+    let asked = async {
+        let key = visit.key.as_deref();
+        service.may_sql(key)?;
+        let format = suffix.map_or_else(|| Format::negotiate(&accepted(&headers)), Ok)?;
+        check_version(version, format)?;
+        service.sql(&sql::read(body).await?, format, key).await
     };
-    watch.finish(response.status().as_u16());
-    response
+    match asked.await {
+        Ok(answered) => answered.into_response(&headers, watch, visit),
+        Err(error) => {
+            watch.fail(&error);
+            error.into_response()
+        }
+    }
+}
+
+fn check_version(version: Version, format: Format) -> Result<(), AskError> {
+    if version < Version::HTTP_11 && format.is_streamed() { Err(AskError::OldHttp) } else { Ok(()) }
+}
+
+/// All that the client says it takes.
+fn accepted(headers: &HeaderMap) -> String {
+    headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",")
 }
 
 async fn ready(State(service): State<Service>) -> Response {
@@ -229,7 +190,7 @@ async fn ready(State(service): State<Service>) -> Response {
 }
 
 async fn metrics(State(service): State<Service>) -> Response {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], service.shared.metrics.text()).into_response()
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], service.metrics().text()).into_response()
 }
 
 async fn nothing_here(uri: Uri) -> Response {
@@ -237,6 +198,10 @@ async fn nothing_here(uri: Uri) -> Response {
     reply(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}; the questions are listed at /v1"))
 }
 
-async fn only_get() -> Response {
-    reply(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "questions are asked with GET".to_owned())
+async fn wrong_method() -> Response {
+    reply(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "questions are asked with GET, and /v1/sql with POST".to_owned(),
+    )
 }

@@ -59,8 +59,9 @@ const READER_DEFAULT_EXECUTION_SECONDS: u64 = 60;
 const READER_MAX_EXECUTION_SECONDS: u64 = 300;
 /// For one query: a quarter of a small server.
 const READER_MAX_MEMORY_BYTES: u64 = 4 << 30;
-/// A picture or a table needs far fewer rows; more is an export.
-const READER_MAX_RESULT_ROWS: u64 = 1_000_000;
+/// What a reader gets if it asks for nothing: a picture or a table needs far fewer rows. More is an export, and asks for it.
+const READER_DEFAULT_RESULT_ROWS: u64 = 1_000_000;
+const READER_MAX_RESULT_ROWS: u64 = 20_000_000;
 /// At a time. More would only wait for each other.
 const READER_MAX_QUERIES: u64 = 100;
 
@@ -154,7 +155,7 @@ const READER_SETTINGS: [Setting; 10] = [
     fixed("cancel_http_readonly_queries_on_client_close", 1),
     up_to("max_execution_time", READER_DEFAULT_EXECUTION_SECONDS, READER_MAX_EXECUTION_SECONDS),
     up_to("max_memory_usage", READER_MAX_MEMORY_BYTES, READER_MAX_MEMORY_BYTES),
-    up_to("max_result_rows", READER_MAX_RESULT_ROWS, READER_MAX_RESULT_ROWS),
+    up_to("max_result_rows", READER_DEFAULT_RESULT_ROWS, READER_MAX_RESULT_ROWS),
     free("max_rows_to_read"),
     free("additional_table_filters"),
     free("limit"),

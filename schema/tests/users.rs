@@ -256,7 +256,7 @@ async fn the_reader_reads_within_its_limits() {
         ("max_execution_time", "301"),
         ("max_memory_usage", "0"),
         ("max_memory_usage", "5000000000"),
-        ("max_result_rows", "1000001"),
+        ("max_result_rows", "20000001"),
     ] {
         assert_eq!(
             refused(&with(name, value), "SELECT 1").await,

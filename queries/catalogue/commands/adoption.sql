@@ -40,7 +40,7 @@ WITH
 SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, command, uses AS interactions, guilds, guild_share, users, user_share
 FROM
 (
-    SELECT indexOf(edges, edge) AS bucket, command, uses, guilds, guild_share, users, user_share
+    SELECT transform(edge, edges, arrayEnumerate(edges), 0) AS bucket, command, uses, guilds, guild_share, users, user_share
     FROM
     (
         SELECT
@@ -86,7 +86,7 @@ WITH
 SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, command, uses AS interactions, guilds, guild_share, users, user_share
 FROM
 (
-    SELECT indexOf(edges, edge) AS bucket, command, uses, guilds, guild_share, users, user_share
+    SELECT transform(edge, edges, arrayEnumerate(edges), 0) AS bucket, command, uses, guilds, guild_share, users, user_share
     FROM
     (
         SELECT

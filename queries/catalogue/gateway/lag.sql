@@ -20,7 +20,7 @@ FROM
 (
     SELECT
         roundDown(toUnixTimestamp64Milli(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         cluster,
         toNullable(quantileTDigest(0.5)(delivery_lag_ms)) AS lag_p50_ms,
         toNullable(quantileTDigest(0.95)(delivery_lag_ms)) AS lag_p95_ms,
@@ -42,7 +42,7 @@ FROM
 (
     SELECT
         roundDown(1000 * toInt64(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         cluster,
         toNullable(toFloat32(quantilesBFloat16Merge(0.5, 0.95, 0.99)(delivery_lag)[1])) AS lag_p50_ms,
         toNullable(toFloat32(quantilesBFloat16Merge(0.5, 0.95, 0.99)(delivery_lag)[2])) AS lag_p95_ms,

@@ -22,7 +22,7 @@ FROM
 (
     SELECT
         roundDown(toUnixTimestamp64Milli(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         uniq(guild_id) AS guilds,
         uniqIf(user_key, user_key != 0) AS users,
         count() AS interactions,
@@ -46,7 +46,7 @@ FROM
 (
     SELECT
         roundDown(1000 * toInt64(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         uniq(guild_id) AS guilds,
         uniqCombinedMerge(12)({rollup:Identifier}.users) AS users,
         sum({rollup:Identifier}.interactions) AS interactions,

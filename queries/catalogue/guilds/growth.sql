@@ -42,7 +42,7 @@ FROM
 (
     SELECT
         roundDown(toUnixTimestamp64Milli(at), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         sum(changes.more_guilds) AS more_guilds,
         sum(is_join) AS joined,
         sum(is_leave) AS left,

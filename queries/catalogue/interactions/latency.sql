@@ -27,7 +27,7 @@ FROM
 (
     SELECT
         roundDown(toUnixTimestamp64Milli(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         quantileTDigestOrNullIf(0.5)(response_ms, response_ms > 0) AS response_p50_ms,
         quantileTDigestOrNullIf(0.9)(response_ms, response_ms > 0) AS response_p90_ms,
         quantileTDigestOrNullIf(0.95)(response_ms, response_ms > 0) AS response_p95_ms,
@@ -55,7 +55,7 @@ FROM
 (
     SELECT
         roundDown(1000 * toInt64(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         toNullable(toFloat32(quantilesBFloat16Merge(0.5, 0.9, 0.95, 0.99)(response)[1])) AS response_p50_ms,
         toNullable(toFloat32(quantilesBFloat16Merge(0.5, 0.9, 0.95, 0.99)(response)[2])) AS response_p90_ms,
         toNullable(toFloat32(quantilesBFloat16Merge(0.5, 0.9, 0.95, 0.99)(response)[3])) AS response_p95_ms,

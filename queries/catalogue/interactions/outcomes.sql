@@ -26,7 +26,7 @@ FROM
 (
     SELECT
         roundDown(toUnixTimestamp64Milli(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         countIf(outcome = 'success') AS succeeded,
         countIf(outcome = 'error') AS failed,
         countIf(outcome = 'panic') AS panicked,
@@ -52,7 +52,7 @@ FROM
 (
     SELECT
         roundDown(1000 * toInt64(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         sum({rollup:Identifier}.succeeded) AS succeeded,
         sum({rollup:Identifier}.failed) AS failed,
         sum({rollup:Identifier}.panicked) AS panicked,

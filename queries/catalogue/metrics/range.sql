@@ -59,7 +59,7 @@ FROM
 (
     SELECT
         roundDown(toUnixTimestamp64Milli(sampled_at), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         cluster,
         labels,
         avgOrNullIf(value, kind = 'gauge') AS mean,

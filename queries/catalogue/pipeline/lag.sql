@@ -21,7 +21,7 @@ FROM
 (
     SELECT
         roundDown(toUnixTimestamp64Milli(last_time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         cluster,
         toNullable(quantileTDigest(0.5)(lag_ms)) AS lag_p50_ms,
         toNullable(quantileTDigest(0.95)(lag_ms)) AS lag_p95_ms,

@@ -54,7 +54,7 @@ FROM
 (
     SELECT
         roundDown(1000 * toInt64(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         cluster,
         {rollup:Identifier}.shard AS shard_id,
         toNullable(1000 * sum(latency_sum_s) / sum(samples)) AS latency_ms,

@@ -22,7 +22,7 @@ FROM
 (
     SELECT
         roundDown(toUnixTimestamp64Milli(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         uniqIf(user_key, user_key != 0) AS users,
         uniqIf(guild_id, guild_id != 0) AS guilds,
         count() AS interactions
@@ -44,7 +44,7 @@ FROM
 (
     SELECT
         roundDown(1000 * toInt64(time), edges) AS edge,
-        indexOf(edges, edge) AS bucket,
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
         uniqCombinedMerge(12)({rollup:Identifier}.users) AS users,
         uniqCombinedMerge(12)({rollup:Identifier}.guilds) AS guilds,
         sum({rollup:Identifier}.interactions) AS interactions

@@ -119,6 +119,11 @@ impl Page {
         counted > self.limit || (counted == self.limit && !is_probed)
     }
 
+    /// How much it holds.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// The cursor of the page after this one.
     pub(crate) fn next(&self) -> Option<String> {
         let offset = self.start.offset.saturating_add(self.limit);

@@ -74,18 +74,22 @@ pub(crate) async fn insert(client: &Client, table: &str, rows: &[Value]) {
 pub(crate) struct Api {
     pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
-    served: JoinHandle<std::io::Result<()>>,
+    served: JoinHandle<()>,
 }
 
 impl Api {
     pub(crate) async fn start(client: Client, catalogue: Catalogue) -> Self {
+        Self::serve(Service::new(client, catalogue)).await
+    }
+
+    pub(crate) async fn serve(service: Service) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             let _ = stopped.await;
         };
-        let served = tokio::spawn(serve(listener, Service::new(client, catalogue), shutdown));
+        let served = tokio::spawn(serve(listener, None, service, shutdown));
         Self { address, stop, served }
     }
 
@@ -124,6 +128,6 @@ impl Api {
 
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
-        self.served.await.unwrap().unwrap();
+        self.served.await.unwrap();
     }
 }
