@@ -104,7 +104,7 @@ async fn main() {
     let (stop, stopped) = oneshot::channel::<()>();
     let catalogue = Catalogue::builtin();
     let sql = Bytes::from(catalogue.get(QUESTION).unwrap().sql.clone());
-    let served = tokio::spawn(serve(listener, Service::new(client(User::Reader), catalogue), async {
+    let served = tokio::spawn(serve(listener, None, Service::new(client(User::Reader), catalogue), async {
         let _ = stopped.await;
     }));
     let reader = clickhouse.credentials(User::Reader);
@@ -133,7 +133,7 @@ async fn main() {
         }
     }
     stop.send(()).unwrap();
-    served.await.unwrap().unwrap();
+    served.await.unwrap();
     clickhouse.stop().await.unwrap();
 }
 
