@@ -2,7 +2,7 @@
 //!
 //! Both get the same statement with the same typed parameters over kept connections, as the same user, from the same client in
 //! this process. Every request has a range of its own, so nobody is given an answer that was made for another. The service
-//! also looks up how fresh and complete the data is, and gives the answer its form.
+//! also gives the answer its form, and says how fresh and complete the data is, which it looks up once a second.
 //!
 //! `make bench BENCH="--bench overhead"`; `-- 4000`: so many requests per row of the table.
 
@@ -53,13 +53,13 @@ enum Asked {
 }
 
 impl Asked {
-    /// The hour that ends so many milliseconds ago.
-    fn request(&self, ago_ms: i64) -> Request<Full<Bytes>> {
-        let to = TimeMs::now().0 - ago_ms;
-        let from = to - HOUR_MS;
+    /// The last hour, and so many milliseconds more.
+    fn request(&self, more_ms: i64) -> Request<Full<Bytes>> {
+        let to = TimeMs::now().0;
+        let from = to - HOUR_MS - more_ms;
         match self {
             Self::Service { url } => {
-                Request::get(format!("{url}/v1/{QUESTION}?from={from}&to={to}")).body(Full::default()).unwrap()
+                Request::get(format!("{url}/v1/{QUESTION}?from={from}&to=now")).body(Full::default()).unwrap()
             }
             Self::Clickhouse { url, sql, user, password } => {
                 let seconds = |ms: i64| format!("{}.{:03}", ms / 1_000, ms % 1_000);
@@ -104,7 +104,7 @@ async fn main() {
     let (stop, stopped) = oneshot::channel::<()>();
     let catalogue = Catalogue::builtin();
     let sql = Bytes::from(catalogue.get(QUESTION).unwrap().sql.clone());
-    let served = tokio::spawn(serve(listener, Service::new(client(User::Reader), catalogue), async {
+    let served = tokio::spawn(serve(listener, None, Service::new(client(User::Reader), catalogue), async {
         let _ = stopped.await;
     }));
     let reader = clickhouse.credentials(User::Reader);
@@ -133,7 +133,7 @@ async fn main() {
         }
     }
     stop.send(()).unwrap();
-    served.await.unwrap().unwrap();
+    served.await.unwrap();
     clickhouse.stop().await.unwrap();
 }
 
@@ -148,12 +148,12 @@ async fn measure(asked: &Asked, clients: usize, requests: usize) -> Measured {
         asking.spawn(async move {
             let mut durations = Vec::new();
             loop {
-                let ago_ms = number.fetch_add(1, Ordering::Relaxed);
-                if ago_ms >= i64::try_from(requests).unwrap() {
+                let more_ms = number.fetch_add(1, Ordering::Relaxed);
+                if more_ms >= i64::try_from(requests).unwrap() {
                     return durations;
                 }
                 let asked_at = Instant::now();
-                let reply = http.request(asked.request(ago_ms)).await.unwrap();
+                let reply = http.request(asked.request(more_ms)).await.unwrap();
                 let status = reply.status();
                 let body = reply.into_body().collect().await.unwrap().to_bytes();
                 assert!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));

@@ -21,7 +21,8 @@ pub(crate) struct Options {
     /// Address to serve on. Without keys only a loopback address is taken.
     #[arg(long, env = "SHARDLAKE_QUERIES_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Directory with questions of your own, `<noun>/<question>.sql`, served beside the built-in ones.
+    /// Directory with questions of your own, `<noun>/<question>.sql`, served beside the built-in ones. A change of a file counts
+    /// within seconds; one with a fault changes nothing, and the log says which line.
     #[arg(long, env = "SHARDLAKE_CATALOGUE")]
     catalogue: Option<PathBuf>,
     /// File of keys; with one, every question needs a key. A change of the file counts at once.

@@ -60,6 +60,7 @@
 //! `roundDown` by 2,000 edges takes as long as `toStartOfInterval` (10 M rows: 0.21 s and 0.24 s). `transform` looks an edge up
 //! in a table; `indexOf` would search all of them for each row (2,000 buckets of four clusters: 15 and 60 ms in all).
 
+mod folder;
 mod header;
 mod implied;
 mod placeholder;
@@ -67,13 +68,14 @@ mod rollup;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use serde::{Serialize, Serializer};
 
+use self::folder::{File, Folder};
 pub(crate) use self::rollup::{Rollup, TABLE_PARAMETER};
 use crate::parameter::Parameter;
 
@@ -251,10 +253,15 @@ pub enum CatalogueError {
     },
 }
 
-/// All questions, by `noun/name`.
+/// Questions by `noun/name`.
+type Questions = BTreeMap<String, Arc<Question>>;
+
+/// All questions.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
-    questions: BTreeMap<String, Arc<Question>>,
+    questions: Questions,
+    /// The last folder that was added.
+    folder: Option<Arc<Folder>>,
 }
 
 impl Catalogue {
@@ -271,20 +278,37 @@ impl Catalogue {
         catalogue
     }
 
-    /// Adds the files `<noun>/<question>.sql` below `folder`. Other files are ignored.
+    /// Adds the files `<noun>/<question>.sql` below `folder`, which a service then follows: see [`Catalogue::changed`]. Other
+    /// files are ignored.
     ///
     /// # Errors
     /// [`CatalogueError`], at the first file that cannot be read, is malformed or takes the name of another question.
     pub fn with_folder(mut self, folder: &Path) -> Result<Self, CatalogueError> {
-        for noun in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
-            for path in entries(&noun)?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "sql")) {
-                let text =
-                    fs::read_to_string(&path).map_err(|source| CatalogueError::Read { path: path.clone(), source })?;
-                let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                self.add(&path.display().to_string(), &name(&noun), &name(&path), &text)?;
-            }
+        let before = self.questions.clone();
+        let files = folder::read(folder)?;
+        for File { path, noun, name, text } in &files {
+            self.add(&path.display().to_string(), noun, name, text)?;
         }
+        self.folder = Some(Arc::new(Folder { path: folder.to_owned(), files, before }));
         Ok(self)
+    }
+
+    /// The catalogue with its folder as it is now; `None`: it has none, or nothing has changed there. Reads files.
+    ///
+    /// # Errors
+    /// As [`Catalogue::with_folder`].
+    pub fn changed(&self) -> Result<Option<Self>, CatalogueError> {
+        let Some(folder) = &self.folder else { return Ok(None) };
+        if folder::read(&folder.path)? == folder.files {
+            return Ok(None);
+        }
+        let before = Self { questions: folder.before.clone(), folder: None };
+        before.with_folder(&folder.path).map(Some)
+    }
+
+    /// Whether it has a folder that may change.
+    pub(crate) fn has_folder(&self) -> bool {
+        self.folder.is_some()
     }
 
     /// The question of this `noun/name`.
@@ -314,15 +338,10 @@ impl Catalogue {
     }
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, CatalogueError> {
-    let read = || fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>();
-    let mut paths = read().map_err(|source| CatalogueError::Read { path: folder.to_owned(), source })?;
-    paths.sort();
-    Ok(paths)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -344,6 +363,12 @@ mod tests {
         let catalogue = Catalogue::builtin().with_folder(folder.path()).unwrap();
         assert_eq!(catalogue.get("mine/answer").unwrap().unit(), Unit::Count);
         assert!(catalogue.get("interactions/volume").is_some());
+        assert!(catalogue.changed().unwrap().is_none());
+        let other = fs::read_to_string(&file).unwrap().replace("count N", "bytes N");
+        fs::write(&file, other).unwrap();
+        let changed = catalogue.changed().unwrap().unwrap();
+        assert_eq!(changed.get("mine/answer").unwrap().unit(), Unit::Bytes);
+        assert_eq!(changed.questions().count(), BUILTIN.len() + 1);
 
         fs::write(&file, "-- title: T\n-- panel: pie\n-- table: t\n-- description: D\nSELECT 42\n").unwrap();
         let error = Catalogue::builtin().with_folder(folder.path()).unwrap_err().to_string();

@@ -15,11 +15,15 @@
 //! `complete` is null for a table that cluster processes do not write. A question that reads `batches` itself is judged by
 //! all tables.
 
+mod recent;
+
 use clickhouse::Row;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use shardlake_schema::{Table, TimeMs};
 
+use self::recent::About;
+pub(crate) use self::recent::Recent;
 use crate::{
     error::AskError,
     execute::{Source, within_deadline},
@@ -84,7 +88,7 @@ struct Freshness {
 }
 
 /// The same as ClickHouse has it, moments in ms since 1970.
-#[derive(Row, Deserialize)]
+#[derive(Debug, Row, Deserialize)]
 struct FreshnessRow {
     cluster: String,
     newest_landed_at: i64,
@@ -94,10 +98,10 @@ struct FreshnessRow {
 
 impl FreshnessRow {
     /// With its moments in words of `zone`.
-    fn in_words(self, zone: &TimeZone) -> Freshness {
+    fn in_words(&self, zone: &TimeZone) -> Freshness {
         let words = |time_ms| moment::iso8601(TimeMs(time_ms), zone);
         Freshness {
-            cluster: self.cluster,
+            cluster: self.cluster.clone(),
             newest_landed_at: words(self.newest_landed_at),
             newest_in_table_at: self.newest_in_table_at.map(words),
             behind_ms: self.behind_ms,
@@ -116,7 +120,7 @@ struct Gap {
 }
 
 /// A gap as ClickHouse names it, and how many batches are missing in all gaps.
-#[derive(Row, Deserialize)]
+#[derive(Debug, Row, Deserialize)]
 struct GapRow {
     cluster: String,
     boot: u64,
@@ -127,25 +131,52 @@ struct GapRow {
     missing_in_total: u64,
 }
 
-impl From<GapRow> for Gap {
-    fn from(GapRow { cluster, boot, table, first_batch, last_batch, missing, .. }: GapRow) -> Self {
-        Self { cluster, boot: boot.to_string(), table, first_batch, last_batch, missing }
+impl From<&GapRow> for Gap {
+    fn from(row: &GapRow) -> Self {
+        Self {
+            cluster: row.cluster.clone(),
+            boot: row.boot.to_string(),
+            table: row.table.clone(),
+            first_batch: row.first_batch,
+            last_batch: row.last_batch,
+            missing: row.missing,
+        }
     }
 }
 
-/// Asks how fresh and how complete `table` is for what was asked.
+/// What ClickHouse says of a table and a range.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    freshness: Vec<FreshnessRow>,
+    gaps: Vec<GapRow>,
+    missing_batches: u64,
+}
+
+/// How fresh and how complete `table` is for what was asked; perhaps as of a moment ago: see [`recent`].
 pub(crate) async fn check(
     source: Source<'_>,
+    recent: &Recent,
     table: &str,
     asked: &Resolved,
     query_id: &str,
 ) -> Result<Completeness, AskError> {
-    let range = asked.range.map_or((TimeMs(0), FOR_EVER), |range| (range.from, range.to));
+    let about = About::new(table, asked, TimeMs::now());
+    let found = recent.ask(&about, async || look(source, &about, query_id).await).await?;
+    let is_numbered = table == "batches" || Table::ALL.iter().any(|raw| raw.name() == table);
+    Ok(Completeness {
+        freshness: found.freshness.iter().map(|row| row.in_words(&asked.zone)).collect(),
+        complete: is_numbered.then_some(found.gaps.is_empty()),
+        missing_batches: found.missing_batches,
+        gaps: found.gaps.iter().map(Gap::from).collect(),
+    })
+}
+
+async fn look(source: Source<'_>, about: &About, query_id: &str) -> Result<Found, AskError> {
     let shared = [
-        ("table", Value::Text(table.to_owned())),
-        ("from", Value::Time(range.0)),
-        ("to", Value::Time(range.1)),
-        ("cluster", asked.clusters.clone()),
+        ("table", Value::Text(about.table.clone())),
+        ("from", Value::Time(about.from)),
+        ("to", Value::Time(about.to)),
+        ("cluster", about.clusters.clone()),
     ];
     let only_gaps = [
         ("slack_s", Value::UInt(SLACK_S)),
@@ -161,11 +192,6 @@ pub(crate) async fn check(
         Ok(tokio::try_join!(freshness.fetch_all::<FreshnessRow>(), gaps.fetch_all::<GapRow>())?)
     })
     .await?;
-    let is_numbered = table == "batches" || Table::ALL.iter().any(|raw| raw.name() == table);
-    Ok(Completeness {
-        freshness: freshness.into_iter().map(|row| row.in_words(&asked.zone)).collect(),
-        complete: is_numbered.then_some(gaps.is_empty()),
-        missing_batches: gaps.first().map_or(0, |gap| gap.missing_in_total),
-        gaps: gaps.into_iter().map(Gap::from).collect(),
-    })
+    let missing_batches = gaps.first().map_or(0, |gap| gap.missing_in_total);
+    Ok(Found { freshness, gaps, missing_batches })
 }

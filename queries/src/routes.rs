@@ -109,7 +109,8 @@ struct Listed<'a> {
 /// What the key opens.
 async fn catalogue(State(service): State<Service>, Extension(visit): Extension<Visit>) -> Response {
     let opens = |question: &&Arc<Question>| visit.key.as_ref().is_none_or(|key| key.check(question).is_ok());
-    let questions = service.catalogue().questions().filter(opens);
+    let catalogue = service.catalogue();
+    let questions = catalogue.questions().filter(opens);
     let questions: Vec<_> =
         questions.map(|question| Listed { path: format!("/v1/{}", question.id()), question }).collect();
     (JSON_HEADERS, serde_json::json!({ "questions": questions }).to_string()).into_response()
@@ -129,11 +130,12 @@ async fn answer(
         Err(error) => return error.into_response(),
     };
     let id = format!("{noun}/{stem}");
-    let question = service.catalogue().get(&id);
+    let catalogue = service.catalogue();
+    let question = catalogue.get(&id);
     let watch = service.metrics().watch(question.map(|question| question.id()));
     let format = suffix.map_or_else(|| Format::negotiate(&accepted(&headers)), Ok);
     let asked = async {
-        let question = question.ok_or_else(|| AskError::unknown_question(service.catalogue(), &id))?;
+        let question = question.ok_or_else(|| AskError::unknown_question(&catalogue, &id))?;
         let format = format?;
         check_version(version, format)?;
         service.ask(question, query.as_deref().unwrap_or_default(), format, visit.key.as_deref()).await

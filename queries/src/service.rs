@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::Arc,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,7 +18,7 @@ use crate::{
     access::{Key, Keys},
     answer::{self, Replied},
     catalogue::{Catalogue, Question},
-    completeness,
+    completeness::{self, Recent},
     error::AskError,
     execute::{Source, new_query_id, within_deadline},
     export::Export,
@@ -33,6 +34,9 @@ use crate::{
     sql,
 };
 
+/// How often the folder of the catalogue is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// How long the service is ready without being looked at again.
 const READY_FOR: Duration = Duration::from_secs(1);
 
@@ -44,18 +48,19 @@ pub struct Service {
 
 struct Shared {
     client: Client,
-    catalogue: Catalogue,
+    catalogue: Mutex<Arc<Catalogue>>,
     metrics: Arc<Metrics>,
     limits: OnceCell<Limits>,
     gate: Gate,
     sharing: Sharing,
+    recent: Recent,
     sql: bool,
     ready_at: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("questions", &self.shared.catalogue.questions().count()).finish_non_exhaustive()
+        f.debug_struct("Service").field("questions", &self.catalogue().questions().count()).finish_non_exhaustive()
     }
 }
 
@@ -79,11 +84,12 @@ impl Service {
     pub fn with_access(client: Client, catalogue: Catalogue, access: Access) -> Self {
         let shared = Shared {
             client,
-            catalogue,
+            catalogue: Mutex::new(Arc::new(catalogue)),
             metrics: Arc::new(Metrics::new()),
             limits: OnceCell::new(),
             gate: Gate::new(access.keys),
             sharing: Sharing::default(),
+            recent: Recent::default(),
             sql: access.sql,
             ready_at: tokio::sync::Mutex::default(),
         };
@@ -94,16 +100,45 @@ impl Service {
         &self.shared.gate
     }
 
-    /// Follows what may change while the service runs, for ever: the file of keys.
+    /// Follows what may change while the service runs, for ever: the file of keys, and the folder of questions.
     pub(crate) async fn follow(&self) {
-        match self.gate().keys() {
-            Some(keys) => keys.follow().await,
-            None => std::future::pending().await,
-        }
+        let keys = async {
+            match self.gate().keys() {
+                Some(keys) => keys.follow().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(keys, self.follow_catalogue());
     }
 
-    pub(crate) fn catalogue(&self) -> &Catalogue {
-        &self.shared.catalogue
+    /// Looks at the folder of the catalogue now and then. Files that are wrong change nothing, and the log says which line.
+    async fn follow_catalogue(&self) {
+        let mut refused = String::new();
+        while self.catalogue().has_folder() {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let catalogue = self.catalogue();
+            let changed = tokio::task::spawn_blocking(move || catalogue.changed()).await;
+            let why = match changed {
+                Ok(Ok(None)) => String::new(),
+                Ok(Ok(Some(catalogue))) => {
+                    tracing::info!(questions = catalogue.questions().count(), "the catalogue has changed");
+                    *self.shared.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue);
+                    String::new()
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            if !why.is_empty() && why != refused {
+                tracing::error!(error = why, "the catalogue stays what it was");
+            }
+            refused = why;
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// The catalogue as it is now.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.shared.catalogue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
@@ -194,7 +229,7 @@ impl Service {
         let query = source.export(inquiry.sql(asked), query_id, asked.values());
         let (export, completeness) = tokio::try_join!(
             Export::open(query, format, &question.columns, &asked.zone),
-            completeness::check(source, &question.table, asked, query_id)
+            completeness::check(source, &self.shared.recent, &question.table, asked, query_id)
         )?;
         reply::describe(&mut headers, question, asked, &completeness);
         Ok(Answered::Export { headers, export: Box::new(export) })
@@ -204,7 +239,7 @@ impl Service {
     async fn fetch<'a>(&self, inquiry: &Inquiry, asked: &'a Resolved, query_id: &str) -> Result<Replied<'a>, AskError> {
         let source = self.source(&inquiry.comment).await?;
         let query = source.query(inquiry.sql(asked), query_id, asked.values_of_page());
-        let check = completeness::check(source, &inquiry.question.table, asked, query_id);
+        let check = completeness::check(source, &self.shared.recent, &inquiry.question.table, asked, query_id);
         let (document, completeness) = tokio::try_join!(source.document(query), check)?;
         Ok(Replied { asked, document, completeness, query_id: query_id.to_owned() })
     }
@@ -263,7 +298,8 @@ impl Service {
         let sql = "SELECT name FROM system.tables WHERE database = currentDatabase()";
         let there = source.query(sql, &new_query_id(), []).fetch_all::<String>();
         let there = within_deadline(async { Ok(there.await?) }).await?;
-        let read = self.shared.catalogue.questions().map(|question| question.table.as_str());
+        let catalogue = self.catalogue();
+        let read = catalogue.questions().map(|question| question.table.as_str());
         let needed: BTreeSet<&str> = read.chain(["batches", "processes"]).collect();
         Ok(needed.into_iter().filter(|table| there.iter().all(|name| name != table)).map(str::to_owned).collect())
     }
@@ -290,9 +326,11 @@ impl Inquiry {
         }
     }
 
-    /// The same for the same values.
+    /// The same for the same values of the same question; a file that has changed is another question.
     fn name(&self) -> String {
-        format!("{} {:?}", self.question.id(), self.asked)
+        let mut sql = DefaultHasher::new();
+        self.question.sql.hash(&mut sql);
+        format!("{} {:x} {:?}", self.question.id(), sql.finish(), self.asked)
     }
 
     fn fail(&self, error: &AskError) {

@@ -298,3 +298,33 @@ async fn a_client_that_leaves_takes_its_query_along() {
     api.stop().await;
     lake.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_followed_and_a_fault_changes_nothing() {
+    let lake = Lake::start(["lake"]).await;
+    lake.with_schema("lake").await;
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("mine")).unwrap();
+    let write = |name: &str, sql: &str| {
+        let header = "-- title: T\n-- description: D\n-- panel: stat\n-- table: interactions\n-- column: n count N\n";
+        fs::write(folder.path().join(format!("mine/{name}.sql")), format!("{header}{sql}\n")).unwrap();
+    };
+    write("first", "SELECT 1 AS n");
+    let api = lake.api("lake", Catalogue::builtin().with_folder(folder.path()).unwrap()).await;
+    let says = async |name: &str| api.json(&format!("/v1/mine/{name}")).await.1["rows"][0]["n"].clone();
+    assert_eq!(says("first").await, 1);
+    write("second", "SELECT 2 AS n");
+    eventually("the new file is a question", async || says("second").await == 2).await;
+
+    // With a fault in any file all stays as it was, until it is mended.
+    fs::write(folder.path().join("mine/third.sql"), "-- title: T\nSELECT 3 AS n\n").unwrap();
+    write("first", "SELECT 10 AS n");
+    tokio::time::sleep(Duration::from_millis(2_500)).await; // twice as long as it takes to look
+    assert_eq!(says("first").await, 1);
+    write("third", "SELECT 3 AS n");
+    eventually("the change counts", async || says("first").await == 10 && says("third").await == 3).await;
+    fs::remove_file(folder.path().join("mine/second.sql")).unwrap();
+    eventually("what is gone is no question", async || says("second").await.is_null()).await;
+    api.stop().await;
+    lake.stop().await;
+}

@@ -38,7 +38,7 @@ impl Buckets {
     /// The buckets of `step` that `range` touches.
     pub(crate) fn new(range: Range, step: Step, zone: &TimeZone) -> Self {
         let mut edges_ms = Vec::new();
-        for number in number_at(step, wall_s(range.from, zone)).. {
+        for number in number_at(step, first_wall_s(range.from, zone)).. {
             let Some((first, second)) = start(step, number).and_then(|start| readings(zone, start)) else { break };
             edges_ms.push(first.as_millisecond());
             edges_ms.extend(second.filter(|(_, back_s)| is_at_most(step, *back_s)).map(|(at, _)| at.as_millisecond()));
@@ -69,6 +69,13 @@ fn is_at_most(step: Step, back_s: i32) -> bool {
 fn wall_s(time: TimeMs, zone: &TimeZone) -> i64 {
     let second = time.0.div_euclid(1_000);
     second + Timestamp::from_second(second).map_or(0, |time| i64::from(zone.to_offset(time).seconds()))
+}
+
+/// The least that clocks in `zone` say at `time` or, because they go back soon, after it.
+fn first_wall_s(time: TimeMs, zone: &TimeZone) -> i64 {
+    let wall_s = wall_s(time, zone);
+    let second = on_the_wall(wall_s).and_then(|civil| readings(zone, civil)).and_then(|(_, second)| second);
+    wall_s - second.map_or(0, |(_, back_s)| i64::from(back_s))
 }
 
 /// Where bucket 0 of a width in seconds begins on the clock.
@@ -150,6 +157,12 @@ mod tests {
         assert_eq!(
             edges("Europe/Berlin", "2026-10-25T01:30", "2026-10-25T05:00", "2h"),
             ["10-25T00:00", "10-25T02:00", "10-25T04:00", "10-25T06:00"]
+        );
+        let said_twice = ["10-25T02:40", "10-25T02:00", "10-25T02:20", "10-25T02:40"];
+        assert_eq!(
+            edges("Europe/Berlin", "2026-10-25T02:45", "2026-10-25T02:25+01:00", "20m"),
+            said_twice,
+            "from between"
         );
         let half_hours = ["04-05T01:00", "04-05T01:30", "04-05T01:30", "04-05T02:00"];
         assert_eq!(

@@ -97,7 +97,7 @@ async fn a_key_opens_its_clusters_and_no_other() {
     for question in Catalogue::builtin().questions() {
         let range = if question.parameter("from").is_some() { RANGE } else { "" };
         let required = question.parameters.iter().filter(|parameter| parameter.default.is_none());
-        let required: String = required.map(|parameter| format!("&{}=up", parameter.name)).collect();
+        let required = required.map(|parameter| ["&", &parameter.name, "=up"].concat()).collect::<String>();
         let asked = format!("{range}{required}");
         let reply = ask(api.address, &format!("/v1/{}?{asked}", question.id()), &some).await;
         let answer = if reply.status == 403 { json!({}) } else { reply.json() };

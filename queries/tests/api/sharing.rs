@@ -15,7 +15,7 @@ use crate::{
 async fn the_same_question_at_the_same_time_is_one_query() {
     let lake = Lake::start(["lake"]).await;
     let admin = lake.with_schema("lake").await;
-    let slow = "SELECT count() AS n FROM numbers(1000000) WHERE sleepEachRow(0.000003) = 0";
+    let slow = "SELECT count() AS n FROM numbers(1000000) WHERE sleepEachRow(0.00001) = 0";
     let api = Api::start(lake.client(User::Reader, "lake"), catalogue_with(&[("slow", slow)])).await;
     let running = async || {
         let sql = "SELECT count() FROM system.processes WHERE query LIKE '%numbers(1000000)%' AND user = 'reader'";
@@ -97,6 +97,8 @@ async fn a_settled_answer_is_kept_and_known_again() {
         assert_eq!(reply.header("etag").is_empty(), !settled, "{open}");
     }
     run(&admin, "DELETE FROM batches WHERE batch = 1").await;
+    api.stop().await;
+    let api = lake.api("lake", Catalogue::builtin()).await;
     let holed =
         get(api.address, "/v1/interactions/volume?from=2025-01-01T00:00:00Z&to=2025-01-01T00:05:00Z", &[]).await;
     assert_eq!((holed.header("shardlake-complete"), holed.header("cache-control")), ("false", "no-store"));
