@@ -40,6 +40,7 @@ use shardlake_queries::{Catalogue, Service, router};
 use self::{
     answer::{Answer, Question, Section},
     screen::Screen,
+    source::Remote,
 };
 pub(crate) use self::{number::duration, source::Source};
 use crate::{
@@ -161,7 +162,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
 fn source(options: &Options) -> anyhow::Result<Source> {
     if let Some(url) = &options.service {
         let key = secret(KEY_VARIABLE, options.key_file.as_deref())?;
-        return Ok(Source::Service { http: Http::new()?, url: url.clone(), key });
+        return Ok(Source::Service(Box::new(Remote { http: Http::new()?, url: url.clone(), key })));
     }
     let mut catalogue = Catalogue::builtin();
     if let Some(folder) = &options.catalogue {
@@ -174,13 +175,14 @@ async fn list(source: &Source, word: Option<&str>, options: &Options, screen: Sc
     let catalogue = catalogue(source).await?;
     let questions = &catalogue.questions;
     let text = match word {
-        Some(id) if options.explain => match questions.iter().find(|question| question.id() == id) {
-            Some(question) => list::explained(question, screen),
-            None => {
+        Some(id) if options.explain => {
+            if let Some(question) = questions.iter().find(|question| question.id() == id) {
+                list::explained(question, screen)
+            } else {
                 source.get(&path(id, None, options)).await?; // says what was meant
                 bail!("{id} is not in the catalogue");
             }
-        },
+        }
         Some(word) => match &list::matching(questions, word)[..] {
             [] => bail!("no question is about {word}; `shardlake query` lists all of them"),
             found => list::brief(found, screen),
@@ -296,11 +298,10 @@ fn section(
     };
     let mut text = format!("{}{}\n\n{body}", style(title).bold(), style(words::range(meta)).dim());
     if let Some(limited) = words::limited(meta) {
-        text += &format!("\n{}\n", style(limited).yellow());
+        text = format!("{text}\n{}\n", style(limited).yellow());
     }
     let measured = style(words::measured(section.rows.len(), meta)).dim();
-    text += &format!("\n{}{measured}\n", words::of_document(meta).painted(false));
-    Ok(text)
+    Ok(format!("{text}\n{}{measured}\n", words::of_document(meta).painted(false)))
 }
 
 #[cfg(test)]

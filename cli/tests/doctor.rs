@@ -48,7 +48,7 @@ async fn cluster(lake: &Lake) -> (Recorder, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut config = Config::new("0", Shards { first: 0, count: 4, total: 4 }, lake.clickhouse().url());
-    config.clickhouse.user = "shardlake_writer".to_owned();
+    config.clickhouse.user = "shardlake_writer".into();
     config.clickhouse.password = PASSWORD.into();
     config.metrics_address.clone_from(&address);
     let recorder = Recorder::start(config).unwrap();

@@ -77,9 +77,11 @@ pub(super) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// Of many, so many are named.
+const NAMED: usize = 5;
+
 /// The first of them, and how many more there are.
 pub(super) fn some(names: &[String]) -> String {
-    const NAMED: usize = 5;
     match names.len().saturating_sub(NAMED) {
         0 => names.join(", "),
         more => format!("{} and {more} more", names[..NAMED].join(", ")),

@@ -10,6 +10,9 @@ const BEHIND_S: f64 = 60.0;
 /// The spool holds about an hour by default; this is when somebody must look.
 const FAR_BEHIND_S: f64 = 900.0;
 
+/// Most gaps that are named.
+const NAMED: usize = 5;
+
 /// A cluster that runs, as far as ClickHouse knows.
 pub(super) struct Cluster {
     pub(super) name: String,
@@ -125,7 +128,6 @@ fn completeness(gaps: &[Row], found: &mut Findings) {
     if gaps.is_empty() {
         found.ok("no batch of the last day is missing");
     }
-    const NAMED: usize = 5;
     for row in gaps.iter().take(NAMED) {
         let batches = count(usize::try_from(whole(row, "missing")).unwrap_or(usize::MAX), "batch", "batches");
         let (table, first, last) = (text(row, "table_name"), whole(row, "first_batch"), whole(row, "last_batch"));

@@ -16,10 +16,10 @@ use super::{
 };
 
 /// Comparing schemas makes a scratch database with every table.
-const VERIFY_DEADLINE: Duration = Duration::from_secs(60);
+const VERIFY_DEADLINE: Duration = Duration::from_mins(1);
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// READONLY and ACCESS_DENIED in `src/Common/ErrorCodes.cpp` of ClickHouse.
+/// `READONLY` and `ACCESS_DENIED` in `src/Common/ErrorCodes.cpp` of ClickHouse.
 const REFUSED: [u32; 2] = [164, 497];
 
 const APPLY: &str = "run `shardlake schema plan`, and then `shardlake schema apply`, as the migrator";
@@ -38,7 +38,7 @@ pub(super) async fn schema(client: &Client, database: &str, user: &str) -> Findi
     match MIGRATIONS.len().checked_sub(applied) {
         Some(0) => found.ok(format!("all {applied} migrations are applied to {database}")),
         Some(lack) => {
-            found.fail(format!("{} not applied to {database}", count(lack, "migration is", "migrations are")), APPLY)
+            found.fail(format!("{} not applied to {database}", count(lack, "migration is", "migrations are")), APPLY);
         }
         None => found.fail(
             format!("{database} is at schema {applied:04}, and this build knows only {:04}", MIGRATIONS.len()),

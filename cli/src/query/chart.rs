@@ -8,6 +8,8 @@ mod axis;
 mod canvas;
 mod series;
 
+use std::fmt::Write as _;
+
 use console::Style as Paint;
 use serde_json::Value;
 
@@ -57,13 +59,13 @@ pub(super) fn draw(chosen: &Chosen, screen: Screen) -> String {
         picture(&mut text, chosen, &scale, width, &all);
     } else {
         for series in &all {
-            text += &format!("{}\n", series.name);
+            let _ = writeln!(text, "{}", series.name); // to a String
             picture(&mut text, chosen, &scale, width, &[series]);
         }
     }
     let margin = " ".repeat(scale.label_chars());
     for line in time_axis(&chosen.times(), width) {
-        text += &format!("{margin} {line}\n");
+        let _ = writeln!(text, "{margin} {line}"); // to a String
     }
     text + &legend(chosen, &all, screen)
         + &match left_out {
@@ -83,7 +85,7 @@ fn picture(text: &mut String, chosen: &Chosen, scale: &Scale, width: usize, all:
     for line in 0..scale.lines() {
         let drawn = canvas.row(line, |dots, owner| color(owner).apply_to(dots).to_string());
         let line = format!("{}{drawn}", scale.label(line));
-        *text += &format!("{}\n", line.trim_end());
+        let _ = writeln!(text, "{}", line.trim_end()); // to a String
     }
 }
 
@@ -91,7 +93,7 @@ fn picture(text: &mut String, chosen: &Chosen, scale: &Scale, width: usize, all:
 fn legend(chosen: &Chosen, all: &[&Series], screen: Screen) -> String {
     let figures = |name: &str, pick: fn(&Series) -> Option<f64>| {
         let values: Vec<Value> = all.iter().map(|series| pick(series).into()).collect();
-        let style = Style::of(chosen.unit, values.iter());
+        let style = Style::of(chosen.unit, &values.iter());
         let heading = format!("{name} {}", heading(chosen.unit));
         table::Column::numbers(heading.trim_end(), values.iter().map(|value| style.write(value)).collect())
     };

@@ -27,7 +27,7 @@ pub(super) struct Style {
 }
 
 impl Style {
-    pub(super) fn of<'a>(unit: Unit, values: impl Iterator<Item = &'a Value> + Clone) -> Self {
+    pub(super) fn of<'a>(unit: Unit, values: &(impl Iterator<Item = &'a Value> + Clone)) -> Self {
         let numbers = values.clone().filter_map(Value::as_f64).map(|value| in_heading(unit, value));
         let has_fractions = numbers.clone().any(|value| value.fract() != 0.0);
         let greatest = numbers.fold(0.0, |greatest: f64, value| greatest.max(value.abs()));
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     fn column(unit: Unit, values: &[Value]) -> Vec<String> {
-        let style = Style::of(unit, values.iter());
+        let style = Style::of(unit, &values.iter());
         values.iter().map(|value| style.write(value)).collect()
     }
 

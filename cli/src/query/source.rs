@@ -26,7 +26,14 @@ pub(crate) enum Source {
     /// In this process.
     Here(Router),
     /// Elsewhere.
-    Service { http: Http, url: String, key: Option<Secret> },
+    Service(Box<Remote>),
+}
+
+/// A query service, and the way to it.
+pub(crate) struct Remote {
+    pub(super) http: Http,
+    pub(super) url: String,
+    pub(super) key: Option<Secret>,
 }
 
 /// The service understood the question and does not answer it, or did not understand it.
@@ -55,7 +62,8 @@ impl Source {
                 let request = Request::get(path).header(ACCEPT, "application/json").body(Body::empty())?;
                 router.clone().call(request).await?
             }
-            Source::Service { http, url, key } => {
+            Source::Service(remote) => {
+                let Remote { http, url, key } = &**remote;
                 let url: Uri =
                     format!("{}{path}", url.trim_end_matches('/')).parse().context("the service's address")?;
                 let mut request = Request::get(url).header(ACCEPT, "application/json");

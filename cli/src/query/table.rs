@@ -65,7 +65,7 @@ pub(super) fn columns(question: &Question, names: &[ColumnName], rows: &[Map<Str
     let column = |name: &ColumnName| {
         let unit = question.unit(&name.name);
         let values = rows.iter().map(|row| row.get(&name.name).unwrap_or(&Value::Null));
-        let style = Style::of(unit, values.clone());
+        let style = Style::of(unit, &values);
         Column {
             heading: heading_of(&name.name, unit),
             is_number: unit.is_measure(),

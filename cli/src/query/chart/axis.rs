@@ -69,7 +69,7 @@ impl Scale {
         let least = (least / step).floor() * step;
         let top = least + step * f64_of(height - 1) / f64_of(LABEL_EVERY);
         let values: Vec<serde_json::Value> = (0..=spaces).map(|at| (least + step * f64_of(at)).into()).collect();
-        let style = Style::of(unit, values.iter());
+        let style = Style::of(unit, &values.iter());
         let label = |line: usize| {
             let from_below = height - 1 - line;
             let value = least + step * f64_of(from_below) / f64_of(LABEL_EVERY);

@@ -122,10 +122,10 @@ impl Chosen {
         });
         let label = words.collect::<Vec<_>>().join(" ");
         for (at, measure) in drawn.iter().enumerate() {
-            let mut name = label.clone();
-            if drawn.len() > 1 {
-                name = format!("{name} {}", self.measures[at]).trim().to_owned();
-            }
+            let name = match drawn.len() {
+                1 => label.clone(),
+                _ => format!("{label} {}", self.measures[at]).trim().to_owned(),
+            };
             let known = self.series.iter().position(|series| series.name == name).unwrap_or_else(|| {
                 self.series.push(Series { name, points: Vec::new() });
                 self.series.len() - 1
