@@ -98,6 +98,9 @@ impl Lander {
             return Ok(Landing::Known);
         }
         let before = self.look(id, rows).await?;
+        if is_counted && before.raw != expected {
+            return Ok(Landing::Known); // what is missing was deleted, and must not come back
+        }
         if !is_counted && before != Found::NOTHING {
             if before != (Found { raw: expected, counted: 0 }) {
                 return Err(changed(id, expected, before));
