@@ -13,11 +13,10 @@ use std::fmt::Write as _;
 use console::Style as Paint;
 use serde_json::Value;
 
-pub(super) use self::series::{Chosen, choose};
-use self::{
-    axis::{Scale, time_axis},
-    canvas::Canvas,
-    series::Series,
+use self::{axis::Scale, canvas::Canvas, series::Series};
+pub(super) use self::{
+    axis::range_axis,
+    series::{Chosen, choose, moment},
 };
 use super::{
     number::{Style, heading},
@@ -64,7 +63,7 @@ pub(super) fn draw(chosen: &Chosen, screen: Screen) -> String {
         }
     }
     let margin = " ".repeat(scale.label_chars());
-    for line in time_axis(&chosen.times(), width) {
+    for line in axis::time_axis(&chosen.times(), width) {
         let _ = writeln!(text, "{margin} {line}"); // to a String
     }
     text + &legend(chosen, &all, screen)

@@ -20,7 +20,7 @@ use super::{
 const GAP: u16 = 2;
 
 /// Words are wrapped to no less than this, or to their longest word if that is shorter.
-const LEAST_WORDS: usize = 16;
+const LEAST_WORDS: usize = 24;
 
 /// A column, written.
 pub(super) struct Column {

@@ -61,14 +61,18 @@ impl Scale {
     pub(super) fn of(all: &[&Series], unit: Unit, height: usize) -> Self {
         let least = all.iter().filter_map(|series| series.least()).fold(0.0, f64::min);
         let greatest = all.iter().filter_map(|series| series.greatest()).fold(least, f64::max);
-        let spaces = (height - 1) / LABEL_EVERY;
-        let step = round_up((greatest - least) / f64_of(spaces), unit);
-        let least = (least / step).floor() * step;
+        let spaces = f64_of(height - 1) / f64_of(LABEL_EVERY);
+        let mut step = round_up((greatest - least) / spaces, unit);
+        let mut begin = (least / step).floor() * step;
         // From below 0 to above it, rounding down can cost a step.
-        let step = if least + step * f64_of(spaces) < greatest { round_up(step * 1.01, unit) } else { step };
-        let least = (least / step).floor() * step;
-        let top = least + step * f64_of(height - 1) / f64_of(LABEL_EVERY);
-        let values: Vec<serde_json::Value> = (0..=spaces).map(|at| (least + step * f64_of(at)).into()).collect();
+        while begin + step * spaces < greatest {
+            step = round_up(step * 1.01, unit);
+            begin = (least / step).floor() * step;
+        }
+        let least = begin;
+        let top = least + step * spaces;
+        let values: Vec<serde_json::Value> =
+            (0..=height / LABEL_EVERY).map(|at| (least + step * f64_of(at)).into()).collect();
         let style = Style::of(unit, &values.iter());
         let label = |line: usize| {
             let from_below = height - 1 - line;
@@ -108,7 +112,7 @@ impl Scale {
     }
 }
 
-/// The next number of 1, 2, 2.5 and 5 times a power of ten; of bytes, of two.
+/// The next round number: a few times a power of ten; of bytes, a power of two.
 fn round_up(step: f64, unit: Unit) -> f64 {
     if step <= 0.0 {
         return 1.0;
@@ -117,7 +121,10 @@ fn round_up(step: f64, unit: Unit) -> f64 {
         return 2_f64.powf(step.log2().ceil());
     }
     let power = 10_f64.powf(step.log10().floor());
-    let round = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|round| round * power >= step * 0.999_999).unwrap_or(10.0);
+    let round = [1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0]
+        .into_iter()
+        .find(|round| round * power >= step * 0.999_999)
+        .unwrap_or(10.0);
     let is_whole = unit == Unit::Count && step > 1.0;
     if is_whole { (round * power).ceil() } else { round * power }
 }
@@ -195,6 +202,18 @@ pub(super) fn time_axis(times: &Times<'_>, width: usize) -> [String; 2] {
     [format!("└{}", axis.into_iter().collect::<String>()), format!(" {labels}")]
 }
 
+/// The axis of a range without buckets. Its ends are moments of ms since 1970, and by local clocks, s since 1970.
+pub(in super::super) fn range_axis(from: (i64, i64), to: (i64, i64), width: usize) -> [String; 2] {
+    const MOST_MOMENTS: i64 = 2_000;
+    let fits = |step: &&i64| (to.1 - from.1) / **step < MOST_MOMENTS;
+    let step_s = TIME_STEPS_S.iter().find(fits).copied().unwrap_or(364 * DAY_S);
+    let first_s = from.1 + (-from.1).rem_euclid(step_s);
+    let rounds = (first_s..to.1).step_by(usize::try_from(step_s).unwrap_or(usize::MAX));
+    let rounds = rounds.map(|local_s| (from.0 + (local_s - from.1) * 1_000, local_s)).filter(|round| round.0 > from.0);
+    let moments: Vec<(i64, i64)> = [from].into_iter().chain(rounds).chain([to]).collect();
+    time_axis(&Times { moments: &moments }, width)
+}
+
 const SECOND: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute]:[second]");
 const MINUTE: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute]");
 const DAY_AND_MINUTE: &[BorrowedFormatItem<'_>] = format_description!("[month]-[day] [hour]:[minute]");
@@ -229,8 +248,8 @@ mod tests {
         assert_eq!(scale(&[3.0, 41.0], Unit::Count), ["0", "25", "50"]);
         assert_eq!(scale(&[0.0], Unit::Count), ["0", "1", "2"]);
         assert_eq!(scale(&[130.0, 1_700.0], Unit::Milliseconds), ["0s", "1s", "2s"]);
-        assert_eq!(scale(&[0.3], Unit::Milliseconds), ["0s", "0.200ms", "0.400ms"]);
-        assert_eq!(scale(&[0.071], Unit::Ratio), ["0%", "5%", "10%"]);
+        assert_eq!(scale(&[0.3], Unit::Milliseconds), ["0s", "0.150ms", "0.300ms"]);
+        assert_eq!(scale(&[0.071], Unit::Ratio), ["0%", "4%", "8%"]);
         assert_eq!(scale(&[3e9], Unit::Bytes), ["0 B", "2.0 GiB", "4.0 GiB"]);
         assert_eq!(scale(&[-5.0, 90.0], Unit::Count), ["-100", "0", "100"]);
     }
@@ -251,5 +270,8 @@ mod tests {
         assert_eq!(axis(day_s, DAY_S, 30)[1].split_whitespace().collect::<Vec<_>>(), ["10-14", "10-28"]);
         assert_eq!(axis(day_s, 30 * DAY_S, 14)[1].split_whitespace().count(), 4, "months begin at no multiple of days");
         assert_eq!(axis(day_s, 60, 1)[1].trim(), "00:00:00");
+        let ends = [day_s + 7, day_s + 7_207].map(|time_s| (time_s * 1_000, time_s));
+        let [_, labels] = range_axis(ends[0], ends[1], 60);
+        assert_eq!(labels.split_whitespace().collect::<Vec<_>>(), ["01:00", "02:00"], "{labels}");
     }
 }

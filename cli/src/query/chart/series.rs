@@ -136,7 +136,7 @@ impl Chosen {
 }
 
 /// Of ISO 8601 with an offset: ms since 1970, and what local clocks say, s since 1970.
-fn moment(text: &str) -> Option<(i64, i64)> {
+pub(in super::super) fn moment(text: &str) -> Option<(i64, i64)> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     let time_s = time.unix_timestamp();
     Some((time_s * 1_000 + i64::from(time.millisecond()), time_s + i64::from(time.offset().whole_seconds())))
