@@ -81,7 +81,7 @@ fn guarded(mut operation: Value, has_key: bool) -> Value {
     all.extend(responses.map(|(status, response)| (status.clone(), response.clone())));
     if has_key {
         operation["security"] = json!([{ "key": [] }]);
-        for (_, response) in all.iter_mut().filter(|(status, _)| status.as_str() != "401") {
+        for (_, response) in all.iter_mut().filter(|(status, _)| !matches!(status.as_str(), "401" | "431")) {
             errors::add_limits(response);
         }
     }

@@ -25,11 +25,12 @@ use Where::{Clickhouse, Everywhere, Guarded, Keyed, Question, Sql};
 struct Failure {
     status: &'static str,
     on: &'static [Where],
+    /// None: it has no body.
     codes: &'static [&'static str],
     description: &'static str,
 }
 
-const FAILURES: [Failure; 16] = [
+const FAILURES: [Failure; 17] = [
     Failure {
         status: "400",
         on: &[Question],
@@ -72,6 +73,12 @@ const FAILURES: [Failure; 16] = [
         description: "The key asks too often, or too much at a time: try again after `Retry-After` seconds",
     },
     Failure {
+        status: "431",
+        on: &[Everywhere],
+        codes: &[],
+        description: "The head of the request, which its parameters are part of, is longer than 64 KiB. Without a body",
+    },
+    Failure {
         status: "500",
         on: &[Clickhouse, Question, Sql],
         codes: &["failed"],
@@ -109,24 +116,27 @@ pub(super) fn errors(kinds: &[Where]) -> Map<String, Value> {
 }
 
 fn response(failure: &Failure) -> Value {
-    let mut response = json!({
-        "description": failure.description,
-        "content": { "application/json": { "schema": {
+    let mut response = json!({ "description": failure.description });
+    if !failure.codes.is_empty() {
+        response["content"]["application/json"]["schema"] = json!({
             "allOf": [{ "$ref": "#/components/schemas/Error" }],
             "properties": { "error": { "properties": { "code": { "enum": failure.codes } } } },
-        } } },
-    });
-    let retry = || json!({ "description": "Seconds", "required": true, "schema": { "type": "integer", "minimum": 1 } });
+        });
+    }
     match failure.status {
         "401" => {
-            let schema = json!({ "description": "`Bearer`", "required": true, "schema": { "type": "string" } });
-            response["headers"]["WWW-Authenticate"] = schema;
+            let header = json!({ "description": "`Bearer`", "required": true, "schema": { "type": "string" } });
+            response["headers"]["WWW-Authenticate"] = header;
         }
         "405" => {
-            let schema = json!({ "description": "The methods", "required": true, "schema": { "type": "string" } });
-            response["headers"]["Allow"] = schema;
+            let header = json!({ "description": "The methods", "required": true, "schema": { "type": "string" } });
+            response["headers"]["Allow"] = header;
         }
-        "429" | "503" => response["headers"]["Retry-After"] = retry(),
+        "429" | "503" => {
+            let seconds = json!({ "type": "integer", "minimum": 1 });
+            let header = json!({ "description": "Seconds", "required": true, "schema": seconds });
+            response["headers"]["Retry-After"] = header;
+        }
         _ => {}
     }
     response
