@@ -1,4 +1,4 @@
-//! What the service offers, for programs: an OpenAPI 3.1 document, made of the catalogue.
+//! What the service offers, for programs: an `OpenAPI` 3.1 document, made of the catalogue.
 //!
 //! It describes what whoever asks may use: the questions that its key opens, `/v1/sql` if it may send SQL, and what only
 //! happens where keys are needed (401, 403, 429) only there. It is made anew for each request, because keys and the folder of
@@ -92,7 +92,7 @@ fn guarded(mut operation: Value, has_key: bool) -> Value {
 fn ask(question: &Question) -> Value {
     let mut responses = errors(&[Where::Guarded, Where::Question]);
     let schema = answer::question(question);
-    responses.insert("200".to_owned(), answer::ok(&schema, &Format::ALL, answer::headers_of_question()));
+    responses.insert("200".to_owned(), answer::ok(&schema, &Format::ALL, &answer::headers_of_question()));
     responses.insert(
         "304".to_owned(),
         json!({
@@ -113,7 +113,7 @@ fn ask(question: &Question) -> Value {
 fn sql() -> Value {
     let mut responses = errors(&[Where::Guarded, Where::Sql]);
     let formats: Vec<Format> = Format::ALL.into_iter().filter(|format| *format != Format::Prometheus).collect();
-    responses.insert("200".to_owned(), answer::ok(&answer::statement(), &formats, answer::headers()));
+    responses.insert("200".to_owned(), answer::ok(&answer::statement(), &formats, &answer::headers()));
     json!({
         "operationId": "sql",
         "tags": ["service"],

@@ -80,8 +80,8 @@ pub fn router(service: Service) -> Router {
         .route_layer(from_fn_with_state(service.clone(), gate::pass));
     Router::new()
         .merge(guarded)
-        .route("/", get(|| page(PAGE)))
-        .route("/docs", get(|| page(DOCS)))
+        .route("/", get(|| async { page(PAGE) }))
+        .route("/docs", get(|| async { page(DOCS) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -100,7 +100,7 @@ fn compression() -> CompressionLayer<impl Predicate> {
         .compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES.into()).and(not_parquet))
 }
 
-async fn page(html: &'static str) -> Response {
+fn page(html: &'static str) -> Response {
     ([(CONTENT_SECURITY_POLICY, PAGE_POLICY), (X_CONTENT_TYPE_OPTIONS, "nosniff")], Html(html)).into_response()
 }
 

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A whole answer: in JSON as `schema` says, in other formats the rows alone.
-pub(super) fn ok(schema: &Value, formats: &[Format], headers: Value) -> Value {
+pub(super) fn ok(schema: &Value, formats: &[Format], headers: &Value) -> Value {
     let content: Map<String, Value> = formats
         .iter()
         .map(|format| {

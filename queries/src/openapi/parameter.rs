@@ -1,4 +1,4 @@
-//! A parameter of a question as OpenAPI sees it.
+//! A parameter of a question as `OpenAPI` sees it.
 //!
 //! Patterns take at least what the service takes: what does not fit one is refused.
 
