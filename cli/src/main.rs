@@ -8,7 +8,11 @@ mod spool;
 
 mod queries;
 
+mod query;
+
 mod schema;
+
+mod doctor;
 
 mod import;
 
@@ -22,6 +26,8 @@ mod demo;
 
 // What several roles need.
 mod clickhouse_options;
+
+mod http;
 
 mod progress;
 
@@ -50,9 +56,13 @@ enum Role {
     Spool(spool::Command),
     /// Answer questions over HTTP.
     Queries(queries::Options),
+    /// Ask a question in the terminal.
+    Query(Box<query::Options>),
     /// Bring ClickHouse to the schema of this build.
     #[command(subcommand)]
     Schema(schema::Command),
+    /// Look at every part of an installation, and say what to do.
+    Doctor(Box<doctor::Options>),
     /// Bring in history from elsewhere.
     #[command(subcommand)]
     Import(import::Command),
@@ -77,7 +87,7 @@ fn main() -> ExitCode {
     }
 
     let role = Arguments::parse().role;
-    start_log();
+    start_log(&role);
     match run(role) {
         Ok(code) => code,
         Err(error) => {
@@ -88,8 +98,13 @@ fn main() -> ExitCode {
 }
 
 /// To standard error, so that standard output keeps what a role has to say. `SHARDLAKE_LOG` filters it.
-fn start_log() {
-    let filter = EnvFilter::try_from_env("SHARDLAKE_LOG").unwrap_or_else(|_| EnvFilter::new("info,clickhouse=error"));
+fn start_log(role: &Role) {
+    let filter = match role {
+        // What these find wrong is in their output.
+        Role::Query(_) | Role::Doctor(_) => "shardlake=error",
+        _ => "info,clickhouse=error",
+    };
+    let filter = EnvFilter::try_from_env("SHARDLAKE_LOG").unwrap_or_else(|_| EnvFilter::new(filter));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
@@ -102,8 +117,10 @@ async fn run(role: Role) -> anyhow::Result<ExitCode> {
     match role {
         Role::Cluster(options) => cluster::run(*options).await.context("cluster"),
         Role::Spool(command) => spool::run(command).await.context("spool"),
+        Role::Query(options) => query::run(*options).await.context("query"),
         Role::Queries(options) => queries::run(options).await.context("queries"),
         Role::Schema(command) => schema::run(command).await.context("schema"),
+        Role::Doctor(options) => doctor::run(*options).await.context("doctor"),
         Role::Import(command) => import::run(command).await.context("import"),
         Role::Forget(options) => forget::run(options).await.context("forget"),
         Role::Clickhouse(options) => clickhouse::run(options).await.context("clickhouse"),

@@ -22,8 +22,9 @@ use yard::{
 };
 
 const SHORT: usize = 30;
-/// Slower than the faults let batches land: each fault costs a pause of some hundred milliseconds.
-const PACE: Pace = Pace { journal: "spill", per_second: 400, batch_ms: 100, memory_bytes: MEMORY_BYTES };
+/// Slower than the faults let batches land: each fault costs a pause of some hundred milliseconds. Batches are few enough that
+/// the views of four servers side by side keep up with them.
+const PACE: Pace = Pace { journal: "spill", per_second: 400, batch_ms: 250, memory_bytes: MEMORY_BYTES };
 /// Of all requests, also those that look for a batch. With more, pauses would double faster than they end.
 const SHARE: f64 = 0.2;
 /// In the first seconds of a server nobody can tell that it was not started in between, and a late request lands beside

@@ -254,10 +254,15 @@ impl Range {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
     use crate::catalogue::Catalogue;
 
     const NOW: TimeMs = TimeMs(1_790_000_000_000);
+
+    /// Read once: it takes longer than a case.
+    static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::builtin);
 
     fn ask(id: &str, query: &str) -> Result<Resolved, AskError> {
         let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
@@ -308,8 +313,7 @@ mod tests {
             query in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80),
             words in proptest::collection::vec(("[a-z_]{1,8}|from|to|step|tz|limit|cursor|compare|cluster", WORDS), 0..6),
         ) {
-            let catalogue = Catalogue::builtin();
-            let question = catalogue.questions().nth(question % catalogue.questions().count()).unwrap();
+            let question = CATALOGUE.questions().nth(question % CATALOGUE.questions().count()).unwrap();
             let bytes: Vec<_> = form_urlencoded::parse(&query).into_owned().collect();
             let _ = resolve(question, &bytes, NOW);
             let known: Vec<_> = words.into_iter().filter(|(name, _)| question.parameter(name).is_some()).collect();

@@ -39,8 +39,9 @@ const MIGRATES: &str = "SHOW, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TAB
 /// Engines of its tables. ClickHouse asks for a right to each.
 const MIGRATOR_ENGINES: [&str; 5] =
     ["MergeTree", "ReplacingMergeTree", "AggregatingMergeTree", "SummingMergeTree", "Null"];
-/// Where it looks for what runs, and for the size of things.
-const MIGRATOR_SEES: [&str; 5] = ["processes", "parts", "mutations", "data_skipping_indices", "projections"];
+/// Where it looks for what runs, and for the size and the health of things.
+const MIGRATOR_SEES: [&str; 7] =
+    ["processes", "parts", "detached_parts", "disks", "mutations", "data_skipping_indices", "projections"];
 
 /// Further rights where it migrates a ClickHouse cluster: tables that read other servers, and replicated ones.
 const MIGRATES_CLUSTERS: [&str; 6] = [

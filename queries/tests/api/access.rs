@@ -97,8 +97,8 @@ async fn a_key_opens_its_clusters_and_no_other() {
     for question in Catalogue::builtin().questions() {
         let range = if question.parameter("from").is_some() { RANGE } else { "" };
         let required = question.parameters.iter().filter(|parameter| parameter.default.is_none());
-        let required: Vec<String> = required.map(|parameter| format!("&{}=up", parameter.name)).collect();
-        let asked = format!("{range}{}", required.concat());
+        let required = required.map(|parameter| ["&", &parameter.name, "=up"].concat()).collect::<String>();
+        let asked = format!("{range}{required}");
         let reply = ask(api.address, &format!("/v1/{}?{asked}", question.id()), &some).await;
         let answer = if reply.status == 403 { json!({}) } else { reply.json() };
         let named = |rows: &Value| rows.as_array().into_iter().flatten().any(|row| row["cluster"] == "2");

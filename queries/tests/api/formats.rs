@@ -199,6 +199,16 @@ async fn a_series_is_scraped_as_it_is_now() {
     let reply = get(api.address, path, &[]).await;
     assert!(reply.text().contains("\nshardlake_interactions_volume_errors{cluster=\"0\"} 1\n"), "{}", reply.text());
     assert_eq!(reply.header("shardlake-to"), "2025-01-01T00:02:00.000Z");
+
+    let zone = format!("{}&tz=Asia/Kolkata", path.replace(".prom", ".csv"));
+    let local = get(api.address, &zone, &[]).await;
+    assert!(local.text().contains("\n2025-01-01T05:31:00.000+05:30,0,1,1\n"), "{}", local.text());
+    assert_eq!(local.header("shardlake-to"), "2025-01-01T05:32:00.000+05:30");
+    let compared = get(api.address, &format!("{zone}&compare=previous"), &[]).await;
+    assert_eq!((compared.status, &compared.json()["error"]["parameter"]), (400, &json!("compare")));
+    let both = format!("{}&compare=previous", path.replace(".prom", ""));
+    let tag = get(api.address, &both, &[]).await.header("etag").to_owned();
+    assert_eq!(get(api.address, &both, &[("If-None-Match", &tag)]).await.status, 304, "both ranges are settled");
     api.stop().await;
     lake.stop().await;
 }

@@ -15,7 +15,7 @@ use crate::{
 async fn the_same_question_at_the_same_time_is_one_query() {
     let lake = Lake::start(["lake"]).await;
     let admin = lake.with_schema("lake").await;
-    let slow = "SELECT count() AS n FROM numbers(1000000) WHERE sleepEachRow(0.000003) = 0";
+    let slow = "SELECT count() AS n FROM numbers(1000000) WHERE sleepEachRow(0.00001) = 0";
     let api = Api::start(lake.client(User::Reader, "lake"), catalogue_with(&[("slow", slow)])).await;
     let running = async || {
         let sql = "SELECT count() FROM system.processes WHERE query LIKE '%numbers(1000000)%' AND user = 'reader'";
