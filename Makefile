@@ -31,7 +31,7 @@ demo: engine build ## Runs the whole line on this machine: make demo DEMO="--for
 # The workspace is built before it is tested: tests start the programs `shardlake` and `shardlake-engine`.
 # `--no-fail-fast`: one run names everything that fails.
 .PHONY: test
-test: engine prometheus systemd lint ## Runs everything that CI runs
+test: engine prometheus systemd schemathesis lint ## Runs everything that CI runs
 	cargo build --workspace
 	cargo test --workspace --no-fail-fast
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
@@ -115,6 +115,10 @@ engine: ## Fetches the ClickHouse engine into the cache
 .PHONY: prometheus
 prometheus: ## Installs promtool, which checks the metrics and the rules
 	@.ci/need promtool prometheus $(PROMETHEUS)
+
+.PHONY: schemathesis
+schemathesis: ## Installs schemathesis, which asks the query service all sorts of things
+	@.ci/need-schemathesis
 
 .PHONY: systemd
 systemd: ## Installs systemd-analyze, which checks the units

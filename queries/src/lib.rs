@@ -15,6 +15,8 @@
 //!    and `reply` gives all of it to HTTP;
 //! 8. `metrics` counts.
 //!
+//! `openapi` describes all of it to programs.
+//!
 //! # What ClickHouse's reader user needs
 //! `SELECT` on the database, `readonly` = 1 or 2, `cancel_http_readonly_queries_on_client_close` = 1 so that a query ends when
 //! its client leaves, and limits that suit the machine. Whatever the profile lets a reader change, the service sets itself
@@ -59,6 +61,8 @@ mod samples;
 mod reply;
 
 mod sql;
+
+mod openapi;
 
 mod metrics;
 

@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// Most elements of an array. Enough for every cluster of a very big bot; keeps the statement's parameters under 1 MiB.
-const MAX_ELEMENTS: usize = 2_000;
+pub(crate) const MAX_ELEMENTS: usize = 2_000;
 
 /// Longest text, bytes: several times Discord's longest command with its subcommands.
-const MAX_TEXT_BYTES: usize = 400;
+pub(crate) const MAX_TEXT_BYTES: usize = 400;
 
 /// A parameter of a question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -5,12 +5,14 @@
 //! | `/v1` | the catalogue |
 //! | `/v1/<noun>/<question>?<parameters>` | an answer; its form by a suffix such as `.csv`, or `Accept`: see `format` |
 //! | `POST /v1/sql` | the answer to the statement in the body: see `sql` |
+//! | `/openapi.json` | all of this for programs: see `openapi` |
 //!
 //! These need a key if there are any (`access`). The others do not: they say nothing about the data.
 //!
 //! | path | answer |
 //! |---|---|
 //! | `/` | a page that lists the questions and shows their answers |
+//! | `/docs` | a page that describes them; like the other, it asks for what it shows with the reader's key |
 //! | `/healthz` | 200 while the process lives |
 //! | `/readyz` | 200 when ClickHouse answers and has every table that the catalogue reads, otherwise 503 and why |
 //! | `/metrics` | the service's own series |
@@ -39,17 +41,19 @@ use tower_http::{
 };
 
 use crate::{
-    catalogue::Question,
+    catalogue::{Catalogue, Question},
     error::{AskError, reply},
     format::Format,
     gate::{self, Visit},
+    openapi,
     service::Service,
     sql,
 };
 
 const PAGE: &str = include_str!("../web/index.html");
+const DOCS: &str = include_str!("../web/docs.html");
 
-/// The page loads nothing from elsewhere and talks to nobody else.
+/// The pages load nothing from elsewhere and talk to nobody else.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
     img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -72,10 +76,12 @@ pub fn router(service: Service) -> Router {
         .route("/v1", get(catalogue))
         .route("/v1/sql", post(to_sql))
         .route("/v1/{noun}/{question}", get(answer))
+        .route("/openapi.json", get(description))
         .route_layer(from_fn_with_state(service.clone(), gate::pass));
     Router::new()
         .merge(guarded)
-        .route("/", get(page))
+        .route("/", get(|| async { page(PAGE) }))
+        .route("/docs", get(|| async { page(DOCS) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -94,8 +100,8 @@ fn compression() -> CompressionLayer<impl Predicate> {
         .compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES.into()).and(not_parquet))
 }
 
-async fn page() -> Response {
-    ([(CONTENT_SECURITY_POLICY, PAGE_POLICY), (X_CONTENT_TYPE_OPTIONS, "nosniff")], Html(PAGE)).into_response()
+fn page(html: &'static str) -> Response {
+    ([(CONTENT_SECURITY_POLICY, PAGE_POLICY), (X_CONTENT_TYPE_OPTIONS, "nosniff")], Html(html)).into_response()
 }
 
 /// A question as `/v1` lists it.
@@ -107,13 +113,26 @@ struct Listed<'a> {
 }
 
 /// What the key opens.
+fn opened<'a>(catalogue: &'a Catalogue, visit: &Visit) -> impl Iterator<Item = &'a Arc<Question>> {
+    catalogue.questions().filter(|question| visit.key.as_ref().is_none_or(|key| key.check(question).is_ok()))
+}
+
 async fn catalogue(State(service): State<Service>, Extension(visit): Extension<Visit>) -> Response {
-    let opens = |question: &&Arc<Question>| visit.key.as_ref().is_none_or(|key| key.check(question).is_ok());
     let catalogue = service.catalogue();
-    let questions = catalogue.questions().filter(opens);
-    let questions: Vec<_> =
-        questions.map(|question| Listed { path: format!("/v1/{}", question.id()), question }).collect();
+    let questions: Vec<_> = opened(&catalogue, &visit)
+        .map(|question| Listed { path: format!("/v1/{}", question.id()), question })
+        .collect();
     (JSON_HEADERS, serde_json::json!({ "questions": questions }).to_string()).into_response()
+}
+
+async fn description(State(service): State<Service>, Extension(visit): Extension<Visit>) -> Response {
+    let catalogue = service.catalogue();
+    let offer = openapi::Offer {
+        questions: opened(&catalogue, &visit).collect(),
+        has_key: visit.key.is_some(),
+        may_sql: service.may_sql(visit.key.as_deref()).is_ok(),
+    };
+    (JSON_HEADERS, openapi::write(&offer).to_string()).into_response()
 }
 
 async fn answer(

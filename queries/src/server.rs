@@ -33,7 +33,7 @@ const MAX_CONNECTIONS: usize = 800;
 /// How long a client may take to say who it is (TLS), and then for the head of each request, the pause before it included.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Most bytes of a request's head: 2,000 clusters in a query string need some 20 KiB.
+/// Most bytes of a request's head: 2,000 clusters in a query string need some 20 KiB. `openapi/errors.rs` names it.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
 /// Most fields of a head. Browsers behind two proxies send about 30.

@@ -19,6 +19,8 @@ mod sharing;
 
 mod sql;
 
+mod openapi;
+
 use std::time::{Duration, Instant};
 
 /// Repeats `check` until it is true. Only a failure waits for the deadline, which comes before ClickHouse's own limit on an

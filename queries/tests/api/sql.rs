@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A service on `lake` with these keys.
-async fn guarded(lake: &Lake, user: User, keys: &[&Opened], sql: bool) -> Api {
+pub(crate) async fn guarded(lake: &Lake, user: User, keys: &[&Opened], sql: bool) -> Api {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.toml");
     fs::write(&path, keys.iter().map(|key| key.lines.as_str()).collect::<String>()).unwrap();
