@@ -53,8 +53,10 @@ async fn two_shards_answer_like_one_server() {
             }
             if question.parameter("step").is_some() {
                 // Edges go from one server to the other in the statement's text, which has a limit.
-                let most = "from=2025-01-01&to=2025-01-02T09:00&step=1m";
-                api.answer(&id, most).await;
+                let required = question.parameters.iter().filter(|parameter| parameter.default.is_none());
+                let required: Vec<String> = required.map(|parameter| format!("&{}=up", parameter.name)).collect();
+                let most = format!("from=2025-01-01&to=2025-01-02T09:00&step=1m{}", required.concat());
+                api.answer(&id, &most).await;
             }
             api.stop().await;
         }

@@ -199,5 +199,29 @@ pub(super) fn answers() -> Vec<Panel> {
             &[("shardlake_queries_in_flight", "{{instance}}")],
         )
         .sized(6, 8),
+        lines(
+            "Turned away or ended by a limit",
+            "Requests per second that were not let in (no key, or no room), and those that a limit ended, by the error's code.",
+            "reqps",
+            &[
+                ("sum by (code) (rate(shardlake_queries_refused_total[$__rate_interval]))", "{{code}}"),
+                ("sum by (limit) (rate(shardlake_queries_limited_total[$__rate_interval]))", "{{limit}}"),
+            ],
+        )
+        .sized(8, 8),
+        lines(
+            "Answers without a query",
+            "Answers per second that were kept from before, or shared with another request at the same time.",
+            "reqps",
+            &[("sum by (how) (rate(shardlake_queries_reused_total[$__rate_interval]))", "{{how}}")],
+        )
+        .sized(8, 8),
+        lines(
+            "Bytes of answers by question",
+            "Bytes per second before compression.",
+            "binBps",
+            &[("sum by (question) (rate(shardlake_queries_sent_bytes_total[$__rate_interval]))", "{{question}}")],
+        )
+        .sized(8, 8),
     ]
 }
