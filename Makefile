@@ -52,8 +52,8 @@ TORTURE = env SHARDLAKE_RESULTS="$(MEASURED)" SHARDLAKE_KILLS=$(KILLS) SHARDLAKE
 BESIDE := 1 2 3 4
 
 # Simulated worlds first: they find most, and soonest. Then processes and a real ClickHouse; what measures stalls, and how
-# soon a backlog is gone, has no company. Thousands of small parts are more renamed than written: on a disk whose renames are
-# slow, TMPDIR=/dev/shm saves half of the time.
+# soon a backlog is gone, has no company. Thousands of small parts are more renamed than written: where renames wait for each
+# other, TMPDIR=/dev/shm helps.
 .PHONY: torture
 torture: engine build ## Breaks disks, processes and the network, long: about an hour; results in tests/results/
 	cargo test --package shardlake-ingest --no-run

@@ -1,8 +1,8 @@
 //! The answer: ClickHouse's document, reshaped so that its form never depends on a profile's output settings.
 //!
-//! Rows become objects. Times in UTC become ISO 8601 in the time zone that was asked for. A 64-bit integer is a string where it names something (its column's
-//! unit is `id`, or the header does not declare it), because JavaScript would round it; where it measures something it is a
-//! number. `nan` and infinities are null.
+//! Rows become objects. Times in UTC become ISO 8601 in the time zone that was asked for. A 64-bit integer is a string where
+//! it names something (its column's unit is `id`, or the header does not declare it), because JavaScript would round it; where
+//! it measures something it is a number. `nan` and infinities are null.
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};

@@ -2,7 +2,7 @@
 //!
 //! It describes what whoever asks may use: the questions that its key opens, `/v1/sql` if it may send SQL, and what only
 //! happens where keys are needed (401, 403, 429) only there. It is made anew for each request, because keys and the folder of
-//! questions may change at any moment, and because it takes about as long as it takes to send.
+//! questions may change at any moment, and few ask for it.
 //!
 //! What a schema cannot say is left to descriptions: that `from` lies before `to`, how fine a `step` a range allows, that a
 //! cursor is one that an answer gave. So what fits its schema can still get 400; what does not fit, always does. A test

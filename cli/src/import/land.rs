@@ -3,7 +3,8 @@
 //! The rules are those of `ingest/src/insert.rs`, where they are explained: a batch goes with the same token until it is answered,
 //! which adds what the table or a view lacks; and a token whose rows are missing in spite of an answer was spent by a server
 //! that died. There is no ledger of attempts, so every batch is looked for before it is sent. One that `batches` has is not
-//! sent again, except for the last one of the run before: it may have been cut short between two views.
+//! sent again, except for the last one of the run before: it may have been cut short between two views. Where rows of it are
+//! missing since, they were deleted, and it is left alone.
 
 use std::{collections::HashMap, time::Duration};
 
