@@ -49,8 +49,8 @@ pub(crate) struct Options {
     /// Directory to keep the data in; without it the data is gone at the end.
     #[arg(long)]
     path: Option<PathBuf>,
-    /// Address of the query service.
-    #[arg(long, default_value = "127.0.0.1:8080")]
+    /// Address of the query service: a loopback one, since a demo has no keys.
+    #[arg(long, default_value = "127.0.0.1:8080", value_parser = loopback)]
     listen: SocketAddr,
     /// Metrics port of cluster 0; the others follow. A port that is taken is replaced by a free one.
     #[arg(long, default_value_t = 9191)]
@@ -69,6 +69,14 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     Ok(Duration::from_secs(number.saturating_mul(seconds)))
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|error| format!("{error}; write 127.0.0.1:8080"))?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err("a demo has no keys, so it is for this machine: write 127.0.0.1:8080".to_owned()),
+    }
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
@@ -179,5 +187,11 @@ mod tests {
         for wrong in ["", "s", "5", "5d", "-1s", "1.5m", "五"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_demo_is_for_this_machine() {
+        assert!(loopback("127.0.0.1:0").is_ok() && loopback("[::1]:8080").is_ok());
+        assert!(loopback("0.0.0.0:8080").is_err() && loopback("8080").is_err());
     }
 }

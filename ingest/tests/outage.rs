@@ -20,11 +20,16 @@ use tokio::time::{interval, sleep};
 use yard::{Compared, PATIENCE, Pace, Yard, record::Record};
 
 const SHORT_S: usize = 5;
-/// Before the outage, so that there is a process at work to compare with.
-const HEALTHY: Duration = Duration::from_secs(2);
+/// Batches before the outage, so that there is a process at work to compare with.
+const HEALTHY: u32 = 4;
 /// Memory that is full after some seconds: batches are on disk only then, also in the short form.
 const BATCH_MEMORY_BYTES: usize = 256 << 10;
-const PACE: Pace = Pace { journal: "spill", per_second: 5_000, batch_ms: 1_000, memory_bytes: BATCH_MEMORY_BYTES };
+/// Batches of the age that a process of a small fleet has by default (`BatchLimits::for_fleet`).
+const PACE: Pace = Pace { journal: "spill", per_second: 5_000, batch_ms: 5_000, memory_bytes: BATCH_MEMORY_BYTES };
+/// In the short form they are younger, so that some are on disk before it is over.
+const SHORT: Pace = Pace { batch_ms: 500, ..PACE };
+/// Rarely: looking for the rows costs ClickHouse as much as inserting some.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What a process may need beside its batches: the open batch, its encoding, the queue, the table of interactions, and
 /// what malloc keeps. The batches of ten minutes are more.
 const WORKING_BYTES: u64 = 24 << 20;
@@ -38,12 +43,13 @@ const GROWN_MIB: f64 = 4.0;
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_loses_nothing_and_ends_soon_after_it_ends() {
     let outage = Duration::from_secs(yard::count("SHARDLAKE_OUTAGE_S", SHORT_S) as u64);
+    let pace = if outage < TOUCHED { SHORT } else { PACE };
     let mut yard = Yard::open("ClickHouse away at 5,000 interactions/s", 0).await;
-    let control = yard.record(yard.port, Pace { journal: "nothing", ..PACE });
-    let process = yard.record(yard.port, PACE);
+    let control = yard.record(yard.port, Pace { journal: "nothing", ..pace });
+    let process = yard.record(yard.port, pace);
     let pid = process.id().unwrap();
     yard.working(0).await;
-    sleep(HEALTHY).await;
+    sleep(HEALTHY * Duration::from_millis(pace.batch_ms)).await;
 
     let healthy_bytes = resident_bytes(pid);
     yard.clickhouse.take().unwrap().stop().await.unwrap();
@@ -66,7 +72,7 @@ async fn an_outage_loses_nothing_and_ends_soon_after_it_ends() {
     note_delays(record, &held_up, &control);
 
     let largest_bytes = largest(&resident);
-    let allowed_bytes = healthy_bytes + PACE.memory_bytes as u64 + WORKING_BYTES;
+    let allowed_bytes = healthy_bytes + pace.memory_bytes as u64 + WORKING_BYTES;
     record.measure("resident memory before", mib(healthy_bytes), "MiB");
     record.measure("resident memory, smallest", mib(resident.iter().copied().min().unwrap()), "MiB");
     record.measure_against("resident memory, largest", mib(largest_bytes), "MiB", mib(allowed_bytes));
@@ -81,7 +87,7 @@ async fn an_outage_loses_nothing_and_ends_soon_after_it_ends() {
     }
     println!("resident memory each second, MiB: {:.1?}", resident.iter().map(|bytes| mib(*bytes)).collect::<Vec<_>>());
     assert!(largest_bytes <= allowed_bytes, "{largest_bytes} bytes resident, {healthy_bytes} before the outage");
-    yard.settle(PACE).await;
+    yard.settle(pace).await;
 }
 
 /// How long the bot's loop was held up, and the loop that records nothing. On a machine that stalls even that one past the
@@ -142,7 +148,7 @@ async fn drained(yard: &mut Yard) -> Duration {
         while admin.query_raw(sql).param("first", first).param("last", last).fetch_one::<u64>().await.unwrap()
             < promised
         {
-            sleep(Duration::from_millis(50)).await;
+            sleep(LOOK_EVERY).await;
         }
     };
     yard.record.in_time(PATIENCE, landed).await;

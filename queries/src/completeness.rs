@@ -71,6 +71,11 @@ impl Completeness {
             && self.freshness.iter().all(|cluster| cluster.behind_ms == 0)
     }
 
+    /// How far the cluster that is furthest behind is behind; `None`: no cluster has sent anything.
+    pub(crate) fn behind_ms(&self) -> Option<i64> {
+        self.freshness.iter().map(|cluster| cluster.behind_ms).max()
+    }
+
     pub(crate) fn missing_batches(&self) -> u64 {
         self.missing_batches
     }

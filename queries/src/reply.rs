@@ -105,6 +105,9 @@ pub(crate) fn describe(headers: &mut HeaderMap, question: &Question, asked: &Res
     let complete = found.complete().map_or("unknown", |whole| if whole { "true" } else { "false" });
     say(headers, "shardlake-complete", complete);
     say(headers, "shardlake-missing-batches", &found.missing_batches().to_string());
+    if let Some(behind_ms) = found.behind_ms() {
+        say(headers, "shardlake-behind-ms", &behind_ms.to_string());
+    }
 }
 
 /// Marks the answer as settled: it may be kept by who asks each time whether it is still the same. Returns what it is known

@@ -14,6 +14,7 @@ use lake::{Api, Lake, insert, run};
 use serde_json::{Value, json};
 use shardlake_embedded::User;
 use shardlake_queries::Catalogue;
+use tokio::io::AsyncReadExt as _;
 
 /// 2025-01-01T00:00:00Z in milliseconds: when the fixtures' processes start.
 const START_MS: i64 = 1_735_689_600_000;
@@ -138,6 +139,12 @@ async fn a_cluster_that_is_behind_is_told_from_a_quiet_one() {
 
     let one = api.answer("interactions/by_cluster", &format!("{RANGE}&cluster=quiet")).await;
     assert_eq!(one["meta"]["freshness"].as_array().unwrap().len(), 1);
+
+    // A format without a place for it says who is furthest behind, in its head.
+    let mut csv = String::new();
+    let path = format!("/v1/interactions/by_cluster.csv?{RANGE}");
+    api.request(&path).await.read_to_string(&mut csv).await.unwrap();
+    assert!(csv.contains("shardlake-behind-ms: 239500\r\n"), "{csv}");
     api.stop().await;
     lake.stop().await;
 }

@@ -62,9 +62,11 @@ pub(super) fn of_head(head: &HeaderMap) -> Option<Line> {
         _ => None,
     };
     let missing = says("shardlake-missing-batches").and_then(|count| count.parse().ok()).unwrap_or_default();
-    let text = complete(is_complete, missing, &[], false);
+    let behind_ms = says("shardlake-behind-ms").map_or(Some(0), |ms| ms.parse().ok()).filter(|ms| *ms > BEHIND_MS);
+    let behind = behind_ms.map(|ms| format!("; a cluster is {} behind", whole_seconds(ms))).unwrap_or_default();
     let limit = says("shardlake-limit").map(|limit| format!("; what follows after --limit {limit} is left out"));
-    Some(Line { text: text + &limit.unwrap_or_default(), is_good: is_complete != Some(false) })
+    let text = complete(is_complete, missing, &[], false) + &behind + &limit.unwrap_or_default();
+    Some(Line { text, is_good: is_complete != Some(false) && behind_ms.is_none() })
 }
 
 /// ` · 2026-10-01 12:00 to 2026-10-02 12:00 UTC, by 1h`
@@ -120,18 +122,22 @@ fn fresh(all: &[Freshness], mut behind: Vec<&Freshness>) -> String {
         return "no cluster has sent anything in the day before its end".to_owned();
     }
     behind.sort_by_key(|cluster| std::cmp::Reverse(cluster.behind_ms));
-    let named = behind.iter().take(NAMED).map(|cluster| {
-        #[expect(clippy::cast_precision_loss, reason = "no cluster is behind for so long")]
-        let behind_s = (cluster.behind_ms / 1_000) as f64;
-        format!("cluster {} is {} behind", cluster.cluster, duration(behind_s))
-    });
-    let named: Vec<String> = named.collect();
+    let named: Vec<String> = behind
+        .iter()
+        .take(NAMED)
+        .map(|cluster| format!("cluster {} is {} behind", cluster.cluster, whole_seconds(cluster.behind_ms)))
+        .collect();
     match (behind.len(), all.len()) {
         (0, 1) => format!("cluster {} is up to date", all[0].cluster),
         (0, count) => format!("{count} clusters are up to date"),
         (1..=NAMED, _) => named.join(", "),
         (count, _) => format!("{count} of {} clusters are behind: {}, …", all.len(), named.join(", ")),
     }
+}
+
+fn whole_seconds(ms: i64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "no cluster is behind for so long")]
+    duration((ms / 1_000) as f64)
 }
 
 #[cfg(test)]
@@ -175,7 +181,9 @@ mod tests {
         head.insert("shardlake-complete", "false".parse().unwrap());
         head.insert("shardlake-missing-batches", "1".parse().unwrap());
         assert_eq!(of_head(&head).unwrap().text, "NOT complete: 1 batch is missing");
+        head.insert("shardlake-behind-ms", "840000".parse().unwrap());
+        assert!(of_head(&head).unwrap().text.ends_with("missing; a cluster is 14m behind"));
         head.insert("shardlake-limit", "20".parse().unwrap());
-        assert!(of_head(&head).unwrap().text.ends_with("missing; what follows after --limit 20 is left out"));
+        assert!(of_head(&head).unwrap().text.ends_with("behind; what follows after --limit 20 is left out"));
     }
 }

@@ -44,6 +44,8 @@ pub(super) fn headers_of_question() -> Value {
     headers["Shardlake-Complete"] = header("Whether no batch is missing in the range", true, complete);
     let count = json!({ "type": "integer", "minimum": 0 });
     headers["Shardlake-Missing-Batches"] = header("How many are missing", true, count);
+    let behind = "How far the cluster is behind that is furthest behind; without any that sent something, absent";
+    headers["Shardlake-Behind-Ms"] = header(behind, false, json!({ "type": "integer", "minimum": 0 }));
     headers["ETag"] = header("Of an answer that will not change", false, json!({ "type": "string" }));
     headers
 }
