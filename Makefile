@@ -29,11 +29,20 @@ demo: engine build ## Runs the whole line on this machine: make demo DEMO="--for
 	@exec "$(CARGO_TARGET_DIR)/debug/shardlake" demo $(DEMO)
 
 # The workspace is built before it is tested: tests start the programs `shardlake` and `shardlake-engine`.
-# `--no-fail-fast`: one run names everything that fails.
+# `--no-fail-fast`: one run names everything that fails. Most of a test is waiting for processes, so two halves of them run
+# side by side, and what the first has to say follows the second.
+FIRST_HALF := $(CARGO_TARGET_DIR)/first-half.log
 .PHONY: test
 test: engine prometheus systemd schemathesis lint ## Runs everything that CI runs
 	cargo build --workspace
-	cargo test --workspace --no-fail-fast
+	cargo test --workspace --no-run
+	@status=0; \
+	cargo test --workspace --no-fail-fast --test '[a-l]*' >"$(FIRST_HALF)" 2>&1 & first=$$!; \
+	cargo test --workspace --no-fail-fast --lib --bins --test '[!a-l]*' || status=$$?; \
+	wait $$first || status=$$?; \
+	cat "$(FIRST_HALF)"; \
+	cargo test --workspace --doc || status=$$?; \
+	exit $$status
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 # What its tests measured becomes a table, also if one of them fails. Shorter: make torture KILLS=20 FAULTS=20 OUTAGE_S=60

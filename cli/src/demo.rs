@@ -73,9 +73,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|error| format!("{error}; write 127.0.0.1:8080"))?;
-    match address.ip().is_loopback() {
-        true => Ok(address),
-        false => Err("a demo has no keys, so it is for this machine: write 127.0.0.1:8080".to_owned()),
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("a demo has no keys, so it is for this machine: write 127.0.0.1:8080".to_owned())
     }
 }
 

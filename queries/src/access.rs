@@ -31,6 +31,7 @@ pub(crate) use self::rate::{BURST_S, Bucket, Taken};
 use crate::{
     catalogue::Question,
     error::AskError,
+    following::follow,
     parameter::{Kind, Scalar, Value},
     resolution::CLUSTER,
 };
@@ -106,19 +107,12 @@ impl Keys {
 
     /// Follows the file, for ever. Cancel safety: safe, nothing is half taken over.
     pub(crate) async fn follow(&self) {
-        let mut refused = String::new();
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let changed = match tokio::fs::read_to_string(&self.path).await {
-                Ok(text) => self.take_over(text),
-                Err(source) => Err(KeysError::Read { path: self.path.clone(), source }),
-            };
-            let why = changed.map_or_else(|error| error.to_string(), |()| String::new());
-            if !why.is_empty() && why != refused {
-                tracing::error!(error = why, "the keys stay what they were");
-            }
-            refused = why;
-        }
+        follow(LOOK_EVERY, "the file of keys stays", || async {
+            let text = tokio::fs::read_to_string(&self.path).await;
+            self.take_over(text.map_err(|source| KeysError::Read { path: self.path.clone(), source })?)?;
+            Ok(())
+        })
+        .await;
     }
 
     fn take_over(&self, text: String) -> Result<(), KeysError> {

@@ -28,6 +28,8 @@ mod gate;
 
 mod access;
 
+mod following;
+
 mod routes;
 
 mod error;

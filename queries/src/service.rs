@@ -22,6 +22,7 @@ use crate::{
     error::AskError,
     execute::{Source, new_query_id, within_deadline},
     export::Export,
+    following::follow,
     format::Format,
     gate::Gate,
     limits::Limits,
@@ -113,27 +114,18 @@ impl Service {
 
     /// Looks at the folder of the catalogue now and then. Files that are wrong change nothing, and the log says which line.
     async fn follow_catalogue(&self) {
-        let mut refused = String::new();
-        while self.catalogue().has_folder() {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let catalogue = self.catalogue();
-            let changed = tokio::task::spawn_blocking(move || catalogue.changed()).await;
-            let why = match changed {
-                Ok(Ok(None)) => String::new(),
-                Ok(Ok(Some(catalogue))) => {
-                    tracing::info!(questions = catalogue.questions().count(), "the catalogue has changed");
-                    *self.shared.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue);
-                    String::new()
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(error) => error.to_string(),
-            };
-            if !why.is_empty() && why != refused {
-                tracing::error!(error = why, "the catalogue stays what it was");
-            }
-            refused = why;
+        if !self.catalogue().has_folder() {
+            return std::future::pending().await;
         }
-        std::future::pending::<()>().await;
+        follow(LOOK_EVERY, "the catalogue stays", || async {
+            let catalogue = self.catalogue();
+            if let Some(catalogue) = tokio::task::spawn_blocking(move || catalogue.changed()).await?? {
+                tracing::info!(questions = catalogue.questions().count(), "the catalogue has changed");
+                *self.shared.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue);
+            }
+            Ok(())
+        })
+        .await;
     }
 
     /// The catalogue as it is now.

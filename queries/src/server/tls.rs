@@ -14,6 +14,8 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
+use crate::following;
+
 /// How often the files are looked at: what renews certificates does it days before the old one ends.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
@@ -70,15 +72,11 @@ impl Tls {
 /// Follows the files, for ever.
 pub(super) async fn follow(tls: Option<&Tls>) {
     let Some(tls) = tls else { return std::future::pending().await };
-    loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        match read(&tls.certificate, &tls.key) {
-            Ok(config) => *tls.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the certificate stays what it was");
-            }
-        }
-    }
+    following::follow(LOOK_EVERY, "the certificate stays", || async {
+        *tls.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(read(&tls.certificate, &tls.key)?);
+        Ok(())
+    })
+    .await;
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
