@@ -51,14 +51,59 @@ const BY_TIME: &str = "cluster, time";
 /// Sort key and changed columns.
 const VARIANTS: [(&str, &[&str]); 22] = [
     (BY_TIME, &[]),
-    (BY_TIME, &["user_key LowCardinality(UInt32) CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)"]),
-    (BY_TIME, &["user_key LowCardinality(UInt32) CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 8388608, max_compress_block_size = 8388608)"]),
-    (BY_TIME, &["user_key LowCardinality(UInt32) CODEC(ZSTD(6)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)"]),
-    (BY_TIME, &["user_key UInt32 CODEC(ZSTD(6)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)"]),
-    (BY_TIME, &["user_key UInt32 CODEC(ZSTD(12)) SETTINGS (min_compress_block_size = 8388608, max_compress_block_size = 8388608)"]),
-    (BY_TIME, &["guild_id LowCardinality(UInt64) CODEC(ZSTD(6)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)"]),
-    (BY_TIME, &["delivery_lag_ms LowCardinality(Int64) CODEC(ZSTD(6))", "command LowCardinality(String) CODEC(ZSTD(6))", "locale LowCardinality(String) CODEC(ZSTD(6))", "batch UInt64 CODEC(Delta, ZSTD(6))"]),
-    (BY_TIME, &["delivery_lag_ms LowCardinality(Int64) CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)", "command LowCardinality(String) CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)", "locale LowCardinality(String) CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)"]),
+    (
+        BY_TIME,
+        &[
+            "user_key LowCardinality(UInt32) CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)",
+        ],
+    ),
+    (
+        BY_TIME,
+        &[
+            "user_key LowCardinality(UInt32) CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 8388608, max_compress_block_size = 8388608)",
+        ],
+    ),
+    (
+        BY_TIME,
+        &[
+            "user_key LowCardinality(UInt32) CODEC(ZSTD(6)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)",
+        ],
+    ),
+    (
+        BY_TIME,
+        &[
+            "user_key UInt32 CODEC(ZSTD(6)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)",
+        ],
+    ),
+    (
+        BY_TIME,
+        &[
+            "user_key UInt32 CODEC(ZSTD(12)) SETTINGS (min_compress_block_size = 8388608, max_compress_block_size = 8388608)",
+        ],
+    ),
+    (
+        BY_TIME,
+        &[
+            "guild_id LowCardinality(UInt64) CODEC(ZSTD(6)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)",
+        ],
+    ),
+    (
+        BY_TIME,
+        &[
+            "delivery_lag_ms LowCardinality(Int64) CODEC(ZSTD(6))",
+            "command LowCardinality(String) CODEC(ZSTD(6))",
+            "locale LowCardinality(String) CODEC(ZSTD(6))",
+            "batch UInt64 CODEC(Delta, ZSTD(6))",
+        ],
+    ),
+    (
+        BY_TIME,
+        &[
+            "delivery_lag_ms LowCardinality(Int64) CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)",
+            "command LowCardinality(String) CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)",
+            "locale LowCardinality(String) CODEC(ZSTD(1)) SETTINGS (min_compress_block_size = 1048576, max_compress_block_size = 1048576)",
+        ],
+    ),
     (BY_TIME, &["response_ms UInt32 CODEC(T64, ZSTD(6))", "duration_ms UInt32 CODEC(T64, ZSTD(6))"]),
     ("cluster, type, command, time", &[]),
     ("cluster, guild_id, time", &[]),

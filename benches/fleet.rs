@@ -175,7 +175,8 @@ impl Server {
             from + i64::try_from(window.as_millis()).unwrap()
         );
         let parts = format!("FROM system.part_log WHERE database = 'shardlake' AND event_time_microseconds {window}");
-        let inserts = format!("{parts} AND event_type = 'NewPart' AND table != 'batches'");
+        let raw = Table::ALL.map(|table| format!("'{table}'")).join(", "); // their views insert too
+        let inserts = format!("{parts} AND event_type = 'NewPart' AND table IN ({raw})");
         let ages = format!(
             "FROM (SELECT cluster, boot, batch, time FROM interactions) AS rows \
              INNER JOIN (SELECT * FROM batches WHERE table = 'interactions' AND landed_at {window}) AS batches \

@@ -103,17 +103,17 @@ impl Clickhouse {
 }
 
 /// Inserts per second into one table that all clusters of a bot may cost ClickHouse together; there are six tables. Each
-/// makes two small parts, its own and the one in `batches`, and merging them is what a server runs out of: 100 clusters at
-/// 5 s, by calculation 33 inserts/s in all, overran an engine with half a core (`make bench BENCH="--bench fleet"`).
-/// ClickHouse's own advice is one per second and table.
+/// makes a small part in its table and in each table of its views, nine for interactions, and that is what a server runs
+/// out of: 100 clusters, 8 inserts/s in all, cost it half a core, however few rows they have (`make bench BENCH="--bench
+/// fleet"`). ClickHouse's own advice is one per second and table.
 const FLEET_INSERTS_PER_S: u32 = 4;
 
 /// Age of a batch in a small fleet.
 const SHORTEST_AGE: Duration = Duration::from_secs(5);
 
-/// Age of a batch in the largest fleet, from 480 clusters on: well below the five minutes after which `deploy/prometheus`
-/// says that rows do not land.
-pub(crate) const LONGEST_AGE: Duration = Duration::from_mins(2);
+/// Age of a batch in the largest fleet, from 960 clusters on: well below the ten minutes after which `deploy/prometheus`
+/// says that rows do not land. `queries/catalogue/clusters/list.sql` allows for it when it calls a cluster silent.
+pub(crate) const LONGEST_AGE: Duration = Duration::from_mins(4);
 
 /// When a batch is sealed: whichever comes first.
 #[derive(Debug, Clone, Copy)]
@@ -131,7 +131,7 @@ pub struct BatchLimits {
 impl BatchLimits {
     /// The defaults for one of the clusters that share a bot's shards evenly. An insert costs the server the same for ten
     /// rows as for a thousand, so what grows with the fleet is the age: 5 s up to 20 clusters, 25 s for 100, and
-    /// never more than two minutes, at which more than 480 clusters pass the budget.
+    /// never more than four minutes, at which more than 960 clusters pass the budget.
     pub fn for_fleet(shards: Shards) -> Self {
         let clusters = u32::from(shards.total).div_ceil(u32::from(shards.count.max(1)));
         let within_budget = Duration::from_secs(1) * clusters / FLEET_INSERTS_PER_S;

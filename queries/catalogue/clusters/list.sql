@@ -7,7 +7,8 @@
 -- param: from           DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to             DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: cluster        Array(String)        = []   Only these clusters; empty: all
--- param: silent_after_s UInt32               = 120  A cluster that was not seen for so long is called silent, seconds
+-- param: silent_after_s UInt32               = 120  A cluster that was not seen for so long is called silent, seconds; beside the
+--   age of its batches, which grows with the fleet to four minutes
 -- column: cluster       id     Cluster
 -- column: state         text   running, stopped (in order) or silent (no word from it: it died, or ClickHouse is out of its reach)
 -- column: shards        text   First and last shard
@@ -29,7 +30,7 @@ SELECT
     cluster,
     multiIf(
         stopped_at > 0 AND stopped_at < {to:DateTime64(3, 'UTC')}, 'stopped',
-        last_seen_at < until - toIntervalSecond({silent_after_s:UInt32}), 'silent',
+        last_seen_at < until - toIntervalSecond({silent_after_s:UInt32} + least(240, intDiv(shards_total, 4 * greatest(shard_count, 1)))), 'silent',
         'running'
     ) AS state,
     format('{} to {}', toString(shard_first), toString(shard_first + shard_count - 1)) AS shards,
