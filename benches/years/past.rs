@@ -43,7 +43,7 @@ impl PastRow {
             boot: u64::from(cluster) << 22 | start_ms << 12,
             batch: 1 + (past.received_ms - start_ms + u64::from(cluster) * 250) / BATCH_MS,
             time: received.0,
-            delivery_lag_ms: lag.0,
+            delivery_lag_ms: lag,
             id_low,
             guild_id: past.guild_id,
             shards_total: u16::try_from(SHARDS).unwrap(),

@@ -107,7 +107,6 @@ macro_rules! repeating_cell {
 
 repeating_cell!(u32, "LowCardinality(UInt32)");
 repeating_cell!(u64, "LowCardinality(UInt64)");
-repeating_cell!(i64, "LowCardinality(Int64)");
 
 /// A moment: milliseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -67,6 +67,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(9, "gateway_rollups", "0009_gateway_rollups.sql"),
     migration!(10, "argus", "0010_argus.sql"),
     migration!(11, "guild_events", "0011_guild_events.sql"),
+    migration!(12, "delivery_lag", "0012_delivery_lag.sql"),
 ];
 
 /// Why a database could not be brought to this build's schema.

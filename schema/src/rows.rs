@@ -65,7 +65,7 @@ rows! {
     /// One finished interaction, or one given up on.
     Interaction in Interactions, sorted by (time) {
         time: TimeMs,
-        delivery_lag_ms: Repeating<i64>,
+        delivery_lag_ms: i64,
         id_low: u32,
         guild_id: Repeating<u64>,
         shards_total: u16,
@@ -165,14 +165,14 @@ const SNOWFLAKE_LOW_BITS: u32 = 22;
 impl Interaction {
     /// What the row keeps of the interaction's snowflake: the time from its creation to `received`, and its lower bits.
     #[allow(clippy::cast_possible_truncation, reason = "22 bits fit")]
-    pub fn snowflake_parts(interaction_id: u64, received: TimeMs) -> (Repeating<i64>, u32) {
+    pub fn snowflake_parts(interaction_id: u64, received: TimeMs) -> (i64, u32) {
         let lag_ms = received.0 - TimeMs::of_snowflake(interaction_id).0;
-        (Repeating(lag_ms), (interaction_id & ((1 << SNOWFLAKE_LOW_BITS) - 1)) as u32)
+        (lag_ms, (interaction_id & ((1 << SNOWFLAKE_LOW_BITS) - 1)) as u32)
     }
 
     /// The snowflake that [`Interaction::snowflake_parts`] took apart.
     pub fn interaction_id(&self) -> u64 {
-        let created_ms = self.time.0 - self.delivery_lag_ms.0 - TimeMs::DISCORD_EPOCH.0;
+        let created_ms = self.time.0 - self.delivery_lag_ms - TimeMs::DISCORD_EPOCH.0;
         (created_ms.cast_unsigned() << SNOWFLAKE_LOW_BITS) + u64::from(self.id_low)
     }
 

@@ -151,7 +151,7 @@ fn interaction(told: Told, guild_id: u64, shards_total: u16) -> Interaction {
     let guild_bits = u32::try_from((guild_id >> 22) & 0xfff).expect("12 bits");
     Interaction {
         time: TimeMs(told.at_us.div_euclid(1000)),
-        delivery_lag_ms: Repeating(0),
+        delivery_lag_ms: 0,
         id_low: microseconds << 12 | guild_bits,
         guild_id: Repeating(guild_id),
         shards_total,

@@ -151,7 +151,7 @@ fn push(shared: &Shared, id: u64) {
 fn interaction(time: TimeMs, id: u64) -> Interaction {
     Interaction {
         time,
-        delivery_lag_ms: Repeating(0),
+        delivery_lag_ms: 0,
         id_low: u32::try_from(id).expect("a world has fewer rows"),
         guild_id: Repeating(7),
         shards_total: 1,
