@@ -116,8 +116,7 @@ pub(crate) fn resolve(question: &Question, pairs: &[(String, String)], now: Time
     let step = match (question.parameter(STEP), range) {
         (Some(parameter), Some(range)) => {
             let given = given(pairs, STEP, parameter.default.as_deref());
-            let finest_s = rollup::finest_s(question, &values, range, clock.now);
-            let step = Step::choose(&given, range, finest_s);
+            let step = Step::choose(&given, range, question.min_step_s);
             Some(step.map_err(|bad| AskError::bad_parameter(STEP, bad))?)
         }
         _ => None,

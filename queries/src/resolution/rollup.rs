@@ -3,14 +3,13 @@
 //! The coarsest that still divides the range finely enough, of those whose buckets the answer's are made of and that are kept
 //! for so long: a day in Berlin is made of hours, a day in Kolkata of minutes. A question that has no buckets and
 //! looks at the clock is made of hours. A rollup answers for whole buckets, so the range is widened to them, and the answer's
-//! `meta` says so. Where raw rows are no longer kept, the finest table that still is answers for short ranges too, and buckets
-//! are no finer than it.
+//! `meta` says so.
 
 use shardlake_schema::TimeMs;
 
 use super::{Buckets, Range, Resolved, Step};
 use crate::{
-    catalogue::{Question, Rollup, TABLE_PARAMETER},
+    catalogue::{Question, TABLE_PARAMETER},
     parameter::Value,
 };
 
@@ -26,38 +25,27 @@ const HOUR: Step = Step::Seconds(3_600);
 const TABLES: [(&str, u64, u64, u64); 3] =
     [("1m", 60, 6 * 3_600, 90 * DAY_S), ("1h", 3_600, 2 * DAY_S, 730 * DAY_S), ("1d", DAY_S, 30 * DAY_S, u64::MAX)];
 
-/// For how long raw rows are kept by default, seconds. An operator may choose another time; rows that are kept for longer are
-/// then asked for less than they could be, and ones kept for less are missing from answers about short ranges.
-fn raw_kept_s(table: &str) -> u64 {
-    match table {
-        "gateway_counts" | "samples" => 30 * DAY_S,
-        "interactions" => 180 * DAY_S,
-        _ => 730 * DAY_S,
-    }
-}
-
-/// How fine the answer's buckets may be, seconds: as the question's windows, or as the finest rollup where raw rows are gone.
-pub(super) fn finest_s(question: &Question, values: &[(String, Value)], range: Range, now: TimeMs) -> u32 {
-    let finest = kept(question, values, range, now).next().filter(|_| raw_is_gone(question, range, now));
-    let width_s = finest.and_then(|(_, width_s, ..)| u32::try_from(width_s).ok());
-    width_s.unwrap_or_default().max(question.min_step_s)
-}
-
 /// Points `asked` to a rollup if one answers it better than the raw rows.
 pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
     let (Some(rollup), Some(range)) = (&question.rollup, asked.range) else { return };
+    let is_empty = |value: &Value| matches!(value, Value::List(list) if list.is_empty());
+    if asked.values.iter().any(|(name, value)| rollup.without.contains(name) && !is_empty(value)) {
+        return;
+    }
+    let age_s = u64::try_from((now.0 - range.from.0) / 1000).unwrap_or(0);
     let ms = |width_s: u64| i64::try_from(1000 * width_s).unwrap_or(i64::MAX);
     let hours = || Buckets::new(range, HOUR, &asked.zone);
     let fits = |width_s: u64| match &asked.buckets {
         Some(buckets) => buckets.are_made_of(ms(width_s)),
         None => !rollup.uses_zone || hours().are_made_of(ms(width_s)),
     };
-    let usable: Vec<_> = kept(question, &asked.values, range, now).filter(|(_, width_s, ..)| fits(*width_s)).collect();
-    let coarsest = usable.iter().rfind(|(_, _, shortest_s, _)| range.length_s() >= *shortest_s);
-    let finest = usable.first().filter(|_| raw_is_gone(question, range, now));
-    let Some((ending, width_s, ..)) = coarsest.or(finest) else { return };
+    let mut usable = TABLES
+        .into_iter()
+        .filter(|(ending, width_s, _, kept_s)| rollup.endings.contains(ending) && age_s <= *kept_s && fits(*width_s));
+    let coarsest = usable.rfind(|(_, _, shortest_s, _)| range.length_s() >= *shortest_s);
+    let Some((ending, width_s, ..)) = coarsest else { return };
 
-    let width_ms = ms(*width_s);
+    let width_ms = ms(width_s);
     let to = range.to.0.saturating_add(width_ms - 1);
     let range = Range {
         from: TimeMs(range.from.0 - range.from.0.rem_euclid(width_ms)),
@@ -69,32 +57,6 @@ pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
     let table = format!("{}_{ending}", rollup.tables);
     asked.values.push((TABLE_PARAMETER.to_owned(), Value::Text(table.clone())));
     asked.rollup = Some(table);
-}
-
-/// The tables of the question's rollup that still have all of the range, finest first; none if one of the `values` is a
-/// filter that only raw rows know.
-fn kept(
-    question: &Question,
-    values: &[(String, Value)],
-    range: Range,
-    now: TimeMs,
-) -> impl Iterator<Item = (&'static str, u64, u64, u64)> {
-    let is_empty = |value: &Value| matches!(value, Value::List(list) if list.is_empty());
-    let is_usable =
-        |rollup: &&Rollup| values.iter().all(|(name, value)| is_empty(value) || !rollup.without.contains(name));
-    let rollup = question.rollup.as_ref().filter(is_usable);
-    let has = move |ending| rollup.is_some_and(|rollup| rollup.endings.contains(&ending));
-    let age_s = age_s(range, now);
-    TABLES.into_iter().filter(move |(ending, _, _, kept_s)| has(*ending) && age_s <= *kept_s)
-}
-
-fn raw_is_gone(question: &Question, range: Range, now: TimeMs) -> bool {
-    age_s(range, now) > raw_kept_s(&question.table)
-}
-
-/// How long ago the range began.
-fn age_s(range: Range, now: TimeMs) -> u64 {
-    u64::try_from((now.0 - range.from.0) / 1000).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -124,10 +86,7 @@ mod tests {
             ("from=-1d&cluster=0", "interactions_by_cluster_1m"),
             ("from=-1d&command=play", "interactions"),
             ("from=-1d&shard=3", "interactions"),
-            ("from=-179d&to=-178d&shard=3", "interactions"),
-            ("from=-200d&to=-199d", "interactions_by_cluster_1h"), // raw rows are gone by then
-            ("from=-200d&to=-199d&shard=3", "interactions"),       // and nothing else knows the shard
-            ("from=-800d&to=-799d", "interactions_by_cluster_1d"),
+            ("from=-200d&to=-199d", "interactions"),
             ("from=-200d&to=-190d", "interactions_by_cluster_1h"),
             ("from=-1000d&to=-900d", "interactions_by_cluster_1d"),
         ] {
@@ -143,8 +102,6 @@ mod tests {
             ("from=-365d&step=1d&tz=Europe/Berlin", "interactions_by_cluster_1h"),
             ("from=-60d&step=1d&tz=Asia/Kolkata", "interactions_by_cluster_1m"),
             ("from=-7d&step=1h&tz=Asia/Kolkata", "interactions_by_cluster_1m"),
-            ("from=-200d&to=-199d", "interactions_by_cluster_1h"),
-            ("from=-200d&to=-199d&step=6h", "interactions_by_cluster_1h"),
         ] {
             assert_eq!(table("interactions/volume", query), expected, "{query}");
         }
