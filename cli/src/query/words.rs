@@ -62,7 +62,7 @@ pub(super) fn of_head(head: &HeaderMap) -> Option<Line> {
         _ => None,
     };
     let missing = says("shardlake-missing-batches").and_then(|count| count.parse().ok()).unwrap_or_default();
-    let behind_ms = says("shardlake-behind-ms").map_or(Some(0), |ms| ms.parse().ok()).filter(|ms| *ms > BEHIND_MS);
+    let behind_ms = says("shardlake-behind-ms").and_then(|ms| ms.parse().ok()).filter(|ms| *ms > BEHIND_MS);
     let behind = behind_ms.map(|ms| format!("; a cluster is {} behind", whole_seconds(ms))).unwrap_or_default();
     let limit = says("shardlake-limit").map(|limit| format!("; what follows after --limit {limit} is left out"));
     let text = complete(is_complete, missing, &[], false) + &behind + &limit.unwrap_or_default();
