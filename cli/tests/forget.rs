@@ -168,7 +168,8 @@ async fn rows_that_come_meanwhile_are_not_called_forgotten() {
     lake.execute("SYSTEM STOP MERGES interactions").await;
     let mut child = forget(&lake, &["--guild", "1005"]);
     let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    while lake.count("SELECT count() FROM system.mutations WHERE command LIKE '%DELETE%'").await == 0 {
+    let deletes = "SELECT count() FROM system.mutations WHERE table = 'interactions' AND command LIKE '%DELETE%'";
+    while lake.count(deletes).await == 0 {
         sleep(Duration::from_millis(10)).await;
     }
     lake.execute("INSERT INTO interactions (cluster, time, guild_id, shards_total) VALUES ('1', now64(3), 1005, 1)")
