@@ -10,6 +10,9 @@
 //! (`CREATE … IF NOT EXISTS`, `CREATE OR REPLACE`, `RENAME TABLE IF EXISTS`), but it need not be repeatable once a later one
 //! ran. A test holds every statement to it (migrate/statement.rs).
 //!
+//! A migration that makes a table anew says how long it keeps its rows by default; what an operator chose for the old table
+//! is carried over (retention/live.rs).
+//!
 //! Any number of runs may start at once: one migrates, the others wait for it (migrate/lock.rs).
 
 mod lock;
@@ -26,7 +29,7 @@ use self::{
     statement::statements,
 };
 use crate::{
-    answer,
+    answer, retention,
     topology::{RenderError, Topology},
 };
 
@@ -68,6 +71,8 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(10, "argus", "0010_argus.sql"),
     migration!(11, "guild_events", "0011_guild_events.sql"),
     migration!(12, "delivery_lag", "0012_delivery_lag.sql"),
+    migration!(13, "one_table_per_rollup", "0013_one_table_per_rollup.sql"),
+    migration!(14, "one_table_of_dispatches", "0014_one_table_of_dispatches.sql"),
 ];
 
 /// Why a database could not be brought to this build's schema.
@@ -212,6 +217,8 @@ async fn apply_locked(
     for migration in &migrations[done.migrations()..] {
         for (number, statement) in (1..).zip(statements(migration.sql)).skip(done.statements_of(migration)) {
             let (version, name) = (migration.version, migration.name);
+            let carried_over = retention::carried_over(client, database, statement).await.map_err(record)?;
+            let statement = carried_over.as_deref().unwrap_or(statement);
             for statement in topology.render(database, statement)? {
                 lock.execute(&statement).await.map_err(|failure| match failure {
                     Failure::Lost => MigrateError::TakenOver { database: database.to_owned() },

@@ -11,12 +11,14 @@
 //! written anew, and `processes`, which has no partitions and a row for each start of a process.
 
 mod live;
+mod steps;
 
 use std::{fmt, str::FromStr};
 
 use clickhouse::Client;
 
 pub use self::live::Change;
+pub(crate) use self::live::carried_over;
 use crate::topology::Topology;
 
 /// The longest time, in days: 50 years. A `DateTime` ends in 2106, and an expiry past it would wrap around to the past.

@@ -19,8 +19,10 @@ Generated from a real server: `UPDATE=1 cargo test -p shardlake-schema --test re
 All times are UTC. **Raw tables** hold what clusters record; each of their rows names the insert that carried it (`cluster`,
 `boot`, `batch`), and `batches` says which inserts landed. **Rollups** (`_1m`, `_1h`, `_1d`: by minute, hour and day) are filled
 by materialized views and keep their numbers as states that merge: read counts with `sum(…)`, sketches with
-`quantileBFloat16Merge(level)(…)`, uniques with `uniqCombinedMerge(12)(…)`, always with `GROUP BY`. An `ALIAS` column is computed
-when it is read and is not part of `SELECT *`. TTLs are the defaults; `shardlake schema apply --retention` changes them.
+`quantileBFloat16Merge(level)(…)`, uniques with `uniqCombinedMerge(12)(…)`, always with `GROUP BY`. Where one is asked for by all
+three, a table `_rollup` holds them and a view shows each: read the views, of which every one counts everything once. An
+`ALIAS` column is computed when it is read and is not part of `SELECT *`. TTLs are the defaults;
+`shardlake schema apply --retention` changes them, those of rollups by the name of the view: `interactions_by_cluster_1h=5y`.
 ";
 
 #[derive(clickhouse::Row, serde::Deserialize)]
@@ -30,6 +32,7 @@ struct Described {
     partition_key: String,
     sorting_key: String,
     engine_full: String,
+    as_select: String,
     comment: String,
 }
 
@@ -37,7 +40,7 @@ impl Described {
     fn group(&self) -> &'static str {
         if Table::ALL.iter().any(|raw| raw.name() == self.name) {
             "Raw tables"
-        } else if self.engine == "AggregatingMergeTree" {
+        } else if self.engine == "AggregatingMergeTree" || self.as_select.contains(" WHERE step = ") {
             "Rollups"
         } else {
             "Others"
@@ -61,7 +64,7 @@ async fn the_readme_says_what_describe_says() {
     let (clickhouse, client, _directory) = server().await;
     migrate::apply(&client, "shardlake").await.unwrap();
 
-    let tables = "SELECT name, engine, partition_key, sorting_key, engine_full, comment FROM system.tables \
+    let tables = "SELECT name, engine, partition_key, sorting_key, engine_full, as_select, comment FROM system.tables \
         WHERE database = 'shardlake' AND engine != 'MaterializedView' ORDER BY name";
     let tables: Vec<Described> = client.query_raw(tables).fetch_all().await.unwrap();
     let mut text = INTRODUCTION.to_owned();
@@ -91,7 +94,12 @@ async fn the_readme_says_what_describe_says() {
 
 fn describe(text: &mut String, table: &Described, columns: &[Column]) {
     writeln!(text, "\n### `{}`\n\n{}.", table.name, table.comment).unwrap();
-    if table.engine != "View" {
+    if table.engine == "View" {
+        let of = table.as_select.split_once("FROM shardlake.").and_then(|(_, rest)| rest.split_once(" WHERE step = "));
+        if let Some((rollup, step)) = of {
+            writeln!(text, "View of `{rollup}`, step {step}.").unwrap();
+        }
+    } else {
         let ttl = table.engine_full.split_once(" TTL ").and_then(|(_, rest)| rest.split_once(" SETTINGS "));
         let kept = ttl.map_or("for ever".to_owned(), |(ttl, _)| format!("`TTL {ttl}`"));
         let partition = if table.partition_key.is_empty() { "none" } else { &table.partition_key };

@@ -206,7 +206,7 @@ async fn rollups_say_what_the_raw_rows_say() {
     );
     assert_eq!(lake.differing().await, []);
 
-    for table in ["interactions_by_cluster_1m", "interactions_by_command_1h", "interactions_by_guild_1d"] {
+    for table in ["interactions_by_cluster_rollup", "interactions_by_command_rollup", "interactions_by_guild_1d"] {
         lake.client.query_raw(&format!("OPTIMIZE TABLE {table} FINAL")).execute().await.unwrap();
     }
     assert_eq!(lake.differing().await, [], "merged");
@@ -219,7 +219,7 @@ async fn an_insert_that_died_between_two_views_is_made_whole_by_its_retry() {
     for (table, rows) in other_rows(1) {
         lake.insert(table, table, &rows).await.unwrap();
     }
-    let broken = ["interactions_by_cluster_1h", "interactions_by_guild_1d"];
+    let broken = ["interactions_by_cluster_rollup", "interactions_by_guild_1d"];
     let mut was_partial = false;
     for (number, rollup) in (10..).zip(broken) {
         let rows = interactions(number, 400, middle_ms(), DAY_MS);

@@ -5,7 +5,10 @@
 
 use clickhouse::Client;
 use shardlake_embedded::{Clickhouse, Options, User};
-use shardlake_schema::migrate::{self, MIGRATIONS};
+use shardlake_schema::{
+    migrate::{self, MIGRATIONS},
+    retention,
+};
 
 /// Rows for a table as it was made by the migration of this number, in the last days: older ones would expire.
 const ROWS: [(u32, &str); 5] = [
@@ -110,5 +113,45 @@ async fn every_earlier_schema_with_data_in_it_is_brought_up_to_date() {
             assert_eq!(text(&client, rollup).await, text(&client, raw).await, "from {earlier}: {rollup}");
         }
     }
+    clickhouse.stop().await.unwrap();
+}
+
+/// The last schema with a table per step.
+const TABLE_PER_STEP: usize = 12;
+
+#[tokio::test]
+async fn what_somebody_keeps_longer_stays_when_its_table_becomes_one_of_several_steps() {
+    let directory = tempfile::tempdir().unwrap();
+    let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
+    let admin = clickhouse.credentials(User::Admin);
+    let client = Client::default().with_url(clickhouse.url()).with_user(admin.user).with_password(admin.password);
+    let client = client.with_database("shardlake");
+    migrate::apply_these(&client, "shardlake", &MIGRATIONS[..TABLE_PER_STEP]).await.unwrap();
+    let wanted: Vec<retention::Retention> =
+        ["interactions_by_cluster_1h=forever", "gateway_counts_1m=1y"].map(|one| one.parse().unwrap()).into();
+    retention::set(&client, "shardlake", &wanted).await.unwrap();
+    for old in [
+        "INSERT INTO interactions_by_cluster_1h (cluster, time, interactions) VALUES ('0', now() - INTERVAL 5 YEAR, 1)",
+        "INSERT INTO gateway_counts_1m (cluster, time, dispatches) VALUES ('0', now() - INTERVAL 200 DAY, 1)",
+    ] {
+        client.query_raw(old).execute().await.unwrap();
+    }
+    migrate::apply(&client, "shardlake").await.unwrap();
+
+    assert_eq!(retention::plan(&client, "shardlake", &wanted).await.unwrap(), [], "nothing is left to change");
+    // What is past its time goes in a merge, and in one of a whole table at once.
+    let rows = |table| format!("SELECT toString(count()) FROM {table} WHERE time < now() - INTERVAL 199 DAY");
+    for (rollup, view) in [
+        ("interactions_by_cluster_rollup", "interactions_by_cluster_1h"),
+        ("gateway_counts_rollup", "gateway_counts_1m"),
+    ] {
+        client.query_raw(&format!("OPTIMIZE TABLE {rollup} FINAL")).execute().await.unwrap();
+        assert_eq!(text(&client, &rows(view)).await, "1", "{view}");
+    }
+    let others: Vec<retention::Retention> =
+        ["interactions_by_cluster_1m=90d", "interactions_by_cluster_1d=forever", "gateway_counts_1h=2y"]
+            .map(|one| one.parse().unwrap())
+            .into();
+    assert_eq!(retention::plan(&client, "shardlake", &others).await.unwrap(), [], "as ever");
     clickhouse.stop().await.unwrap();
 }

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use clickhouse::Client;
 
-use super::{Keep, Retention, RetentionError};
-use crate::{quote, topology::Topology};
+use super::{
+    Keep, Retention, RetentionError,
+    steps::{self, Keeps, Step},
+};
+use crate::{migrate::statement::code_lines, quote, topology::Topology};
 
 /// What is to change in one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The table.
+    /// The table, or the view of a rollup's step.
     pub table: String,
     /// What it has now: a time as it is written for this command, or a TTL that somebody else made.
     pub from: String,
@@ -22,16 +25,19 @@ pub struct Change {
     pub bytes: u64,
     /// What somebody might not expect.
     pub warnings: Vec<String>,
-    /// The column that says how old a row is.
-    column: String,
+    live: Live,
 }
 
-/// A table with rows that have a time.
-#[derive(Debug, Clone)]
+/// A table with rows that have a time, or one step of a rollup.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Live {
+    /// The table that has the rows.
+    table: String,
+    /// The only step that is meant.
+    step: Option<Step>,
     /// The column that says how old a row is.
     column: String,
-    /// Its TTL, as ClickHouse writes it; empty: none.
+    /// The table's TTL, as ClickHouse writes it; empty: none.
     ttl: String,
     partition_key: String,
 }
@@ -39,13 +45,27 @@ struct Live {
 impl Live {
     /// `None` for a TTL that is not of our making.
     fn keep(&self) -> Option<Keep> {
-        if self.ttl.is_empty() { Some(Keep::Forever) } else { Keep::of_ttl(&self.ttl) }
+        match self.step {
+            Some(step) => Keeps::of_ttl(&self.ttl).map(|keeps| keeps.get(step)),
+            None if self.ttl.is_empty() => Some(Keep::Forever),
+            None => Keep::of_ttl(&self.ttl),
+        }
     }
 
     /// What a partition spans, in days and in words; `None`: the table is not partitioned by time.
     fn partition(&self) -> Option<(u32, &'static str)> {
+        match self.step {
+            Some(Step::Minute | Step::Hour) => return Some((31, "a month")),
+            Some(Step::Day) => return Some((366, "a year")),
+            None => {}
+        }
         let spans = [("toYYYYMMDD(", (1, "a day")), ("toYYYYMM(", (31, "a month")), ("toYear(", (366, "a year"))];
         spans.into_iter().find(|(key, _)| self.partition_key.starts_with(key)).map(|(_, span)| span)
+    }
+
+    /// How the names of its partitions begin.
+    fn partitions(&self) -> String {
+        self.step.map(|step| format!("('{}',", step.name())).unwrap_or_default()
     }
 }
 
@@ -78,7 +98,7 @@ pub(super) async fn changes(
         if live.keep() == Some(*keep) {
             continue;
         }
-        let (rows, bytes) = past(client, database, table, live, *keep).await.map_err(|source| failed(table, source))?;
+        let (rows, bytes) = past(client, database, live, *keep).await.map_err(|source| failed(table, source))?;
         changes.push(Change {
             table: table.clone(),
             from: live.keep().map_or_else(|| live.ttl.clone(), |keep| keep.to_string()),
@@ -86,13 +106,13 @@ pub(super) async fn changes(
             rows,
             bytes,
             warnings: warnings(table, live, *keep, &after, &rollups),
-            column: live.column.clone(),
+            live: live.clone(),
         });
     }
     Ok(changes)
 }
 
-/// Tables of rows with a time: those that can have a retention.
+/// What can have a retention, by name: tables of rows with a time, and of a rollup with several steps their views.
 async fn tables(client: &Client, database: &str) -> clickhouse::error::Result<BTreeMap<String, Live>> {
     // What a partition is made of is the time that counts; a table without partitions has its `time`.
     let sql = r"
@@ -104,34 +124,44 @@ async fn tables(client: &Client, database: &str) -> clickhouse::error::Result<BT
         GROUP BY t.name";
     let rows: Vec<(String, String, String, String)> =
         client.query_raw(sql).param("database", database).fetch_all().await?;
-    let live = |(name, column, ttl, partition_key)| (name, Live { column, ttl, partition_key });
-    Ok(rows.into_iter().map(live).collect())
+    let (mut tables, mut of_steps) = (BTreeMap::new(), Vec::new());
+    for (table, column, ttl, partition_key) in rows {
+        let live = Live { table, step: None, column, ttl, partition_key };
+        match steps::views(&live.table) {
+            None => _ = tables.insert(live.table.clone(), live),
+            Some(views) => of_steps.extend(views.map(|(view, step)| (view, Live { step: Some(step), ..live.clone() }))),
+        }
+    }
+    for (view, live) in of_steps {
+        tables.entry(view).or_insert(live); // amid a migration there still is a table of that name
+    }
+    Ok(tables)
 }
 
-/// Each table that views fill from another, with that other one.
+/// Each table or step that views fill from another table, with that other one.
 async fn rollups(client: &Client, database: &str) -> clickhouse::error::Result<Vec<(String, String)>> {
     let sql = r"
         SELECT DISTINCT extract(v.create_table_query, ' TO (?:\\w+\\.)?(\\w+)') AS rollup, t.name AS raw
         FROM system.tables AS t ARRAY JOIN dependencies_table AS view
         JOIN system.tables AS v ON v.database = t.database AND v.name = view
         WHERE t.database = {database:String}";
-    client.query_raw(sql).param("database", database).fetch_all().await
+    let rows: Vec<(String, String)> = client.query_raw(sql).param("database", database).fetch_all().await?;
+    let views = |(rollup, raw): (String, String)| match steps::views(&rollup) {
+        None => vec![(rollup, raw)],
+        Some(views) => views.map(|(view, _)| (view, raw.clone())).into(),
+    };
+    Ok(rows.into_iter().flat_map(views).collect())
 }
 
 /// Rows that would be past their time, and the size of their parts.
-async fn past(
-    client: &Client,
-    database: &str,
-    table: &str,
-    live: &Live,
-    keep: Keep,
-) -> clickhouse::error::Result<(u64, u64)> {
+async fn past(client: &Client, database: &str, live: &Live, keep: Keep) -> clickhouse::error::Result<(u64, u64)> {
     let Keep::For(count, unit) = keep else { return Ok((0, 0)) };
     let interval = format!("{}({count})", unit.function());
     let sql = if live.partition().is_some() {
         format!(
             "SELECT sum(rows), sum(bytes_on_disk) FROM system.parts WHERE database = {{database:String}} \
-             AND table = {{table:String}} AND active AND max_time + {interval} < now()"
+             AND table = {{table:String}} AND active AND max_time + {interval} < now() \
+             AND startsWith(partition, {{partitions:String}})"
         )
     } else {
         // Row by row, so no part goes as a whole and no size is known.
@@ -140,8 +170,8 @@ async fn past(
              WHERE toDateTime({{column:Identifier}}) + {interval} < now()"
         )
     };
-    let query = client.query_raw(&sql).param("database", database).param("table", table);
-    query.param("column", live.column.as_str()).fetch_one().await
+    let query = client.query_raw(&sql).param("database", database).param("table", &live.table);
+    query.param("column", &live.column).param("partitions", live.partitions()).fetch_one().await
 }
 
 fn warnings(
@@ -163,8 +193,8 @@ fn warnings(
     // Of a rollup in several steps of time the one that keeps longest counts.
     let mut longest: BTreeMap<(&str, &str), u32> = BTreeMap::new();
     for (rollup, raw) in rollups {
-        let (Some(stem), Some(Some(kept))) = (stem(rollup), after.get(rollup.as_str())) else { continue };
-        if raw == table || Some(stem) == self::stem(table) {
+        let (Some(stem), Some(Some(kept))) = (Step::stem(rollup), after.get(rollup.as_str())) else { continue };
+        if raw == table || Step::stem(table) == Some(stem) {
             let days = longest.entry((stem, raw)).or_default();
             *days = kept.days().max(*days);
         }
@@ -178,11 +208,6 @@ fn warnings(
     warnings
 }
 
-/// The name of a rollup without its step of time.
-fn stem(rollup: &str) -> Option<&str> {
-    ["_1m", "_1h", "_1d"].iter().find_map(|step| rollup.strip_suffix(step))
-}
-
 /// Makes one change.
 pub(super) async fn carry_out(
     client: &Client,
@@ -190,8 +215,20 @@ pub(super) async fn carry_out(
     topology: &Topology,
     change: &Change,
 ) -> Result<(), RetentionError> {
-    let table = quote::identifier(&change.table);
-    let statement = match change.to.ttl(&quote::identifier(&change.column)) {
+    let Live { table, step, column, .. } = &change.live;
+    let column = quote::identifier(column);
+    let ttl = match step {
+        None => change.to.ttl(&column),
+        Some(step) => {
+            // Read again: a change before this one may have been to another step.
+            let tables = tables(client, database).await.map_err(|source| failed(table, source))?;
+            let ttl = tables.get(&change.table).map_or("", |live| &live.ttl);
+            let keeps = Keeps::of_ttl(ttl).unwrap_or(Keeps([Keep::Forever; 3]));
+            Some(keeps.with(*step, change.to).ttl(&column))
+        }
+    };
+    let table = quote::identifier(table);
+    let statement = match ttl {
         None => format!("ALTER TABLE {table} REMOVE TTL"),
         Some(ttl) => format!("ALTER TABLE {table} MODIFY TTL {ttl} SETTINGS materialize_ttl_after_modify = 1"),
     };
@@ -199,6 +236,30 @@ pub(super) async fn carry_out(
         client.query_raw(&statement).execute().await.map_err(|source| failed(&change.table, source))?;
     }
     Ok(())
+}
+
+/// What a migration is to say instead of `statement` so that steps keep their times: where it sets the TTL of a rollup and
+/// tables with the names of its steps are still there, which it is about to take the place of, theirs count.
+pub(crate) async fn carried_over(
+    client: &Client,
+    database: &str,
+    statement: &str,
+) -> clickhouse::error::Result<Option<String>> {
+    let line = code_lines(statement).next().unwrap_or_default();
+    let Some((table, default)) = line.strip_prefix("ALTER TABLE ").and_then(|rest| rest.split_once(" MODIFY TTL "))
+    else {
+        return Ok(None);
+    };
+    let (Some(views), Some(default)) = (steps::views(table), Keeps::of_ttl(default)) else { return Ok(None) };
+    let tables = tables(client, database).await?;
+    let mut keeps = default;
+    for (view, step) in views {
+        if let Some(live) = tables.get(&view).filter(|live| live.step.is_none()) {
+            // What somebody else made of it is not known: nothing goes then.
+            keeps = keeps.with(step, live.keep().unwrap_or(Keep::Forever));
+        }
+    }
+    Ok((keeps != default).then(|| format!("ALTER TABLE {table} MODIFY TTL {}", keeps.ttl("time"))))
 }
 
 fn failed(table: &str, source: clickhouse::error::Error) -> RetentionError {
