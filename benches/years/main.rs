@@ -48,7 +48,10 @@ const ASKED_OF_RAW: usize = 3;
 /// How the header of a question begins that a rollup of interactions answers.
 const ROLLED_UP: &str = "-- rollup: interactions";
 
-const VIEWS_OF_MINUTES: [&str; 2] = ["interactions_by_cluster_1m_view", "interactions_by_command_1m_view"];
+/// Rollups with minutes.
+const ROLLUPS: [&str; 2] = ["interactions_by_cluster_rollup", "interactions_by_command_rollup"];
+/// What a rollup's view makes minutes of.
+const MINUTES: &str = "('1m', toStartOfMinute(interactions.time)), ";
 
 /// Argus's table and its rows for the same traffic: one for each receipt, one more for each slash command that succeeded.
 const ARGUS: [&str; 2] = [
@@ -75,7 +78,7 @@ async fn main() {
     };
     let admin = client(User::Admin);
     migrate::apply(&admin, "shardlake").await.unwrap();
-    for table in ["interactions", "interactions_by_cluster_1m", "interactions_by_command_1m"] {
+    for table in ["interactions"].into_iter().chain(ROLLUPS) {
         run(&admin, &format!("ALTER TABLE {table} REMOVE TTL")).await;
     }
     let today_ms = TimeMs::now().0.cast_unsigned() / DAY_MS * DAY_MS;
@@ -95,8 +98,16 @@ async fn run(client: &Client, sql: &str) {
 }
 
 async fn fill(admin: &Client, total: u64, start_ms: u64) {
-    for view in VIEWS_OF_MINUTES.into_iter().chain(["interactions_batches"]) {
-        run(admin, &format!("DETACH TABLE {view}")).await;
+    run(admin, "DETACH TABLE interactions_batches").await;
+    let mut of_all_steps = Vec::new();
+    for rollup in ROLLUPS {
+        let query = "SELECT as_select FROM system.tables WHERE database = 'shardlake' AND name = {name:String}";
+        let query = admin.query_raw(query).param("name", format!("{rollup}_view"));
+        let query: String = query.fetch_one().await.unwrap();
+        let without = query.replace(MINUTES, "");
+        assert_ne!(query, without, "a view makes no minutes");
+        run(admin, &format!("ALTER TABLE {rollup}_view MODIFY QUERY {without}")).await;
+        of_all_steps.push(format!("ALTER TABLE {rollup}_view MODIFY QUERY {query}"));
     }
     let (days, mut drawn) = mpsc::channel(1);
     let drawing = tokio::task::spawn_blocking(move || {
@@ -107,8 +118,8 @@ async fn fill(admin: &Client, total: u64, start_ms: u64) {
     });
     while let Some((day, past)) = drawn.recv().await {
         if day == DAYS - MINUTES_DAYS {
-            for view in VIEWS_OF_MINUTES {
-                run(admin, &format!("ATTACH TABLE {view}")).await;
+            for view in &of_all_steps {
+                run(admin, view).await;
             }
         }
         let parts = if day < DAYS - MINUTES_DAYS { 1 } else { PARTS_OF_DAY };
@@ -140,14 +151,14 @@ async fn settle(admin: &Client, like: &str) {
 }
 
 async fn sizes(admin: &Client, today_ms: u64) {
-    let parts = "SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND database = 'shardlake' \
-        AND table LIKE 'interactions%' GROUP BY table ORDER BY table";
+    let parts = "SELECT if(endsWith(table, '_rollup'), concat(table, ' ', extract(partition, '\\\\w+')), table) AS name, sum(rows), sum(bytes_on_disk) \
+        FROM system.parts WHERE active AND database = 'shardlake' AND table LIKE 'interactions%' GROUP BY name ORDER BY name";
     let tables: Vec<(String, u64, u64)> = admin.query_raw(parts).fetch_all().await.unwrap();
     let interactions = tables.iter().find(|(table, ..)| table == "interactions").map_or(1, |(_, rows, _)| *rows);
-    println!("\n{:<32}{:>14}{:>12}{:>12}{:>22}", "table", "rows", "MB", "bytes/row", "bytes/interaction");
+    println!("\n{:<36}{:>14}{:>12}{:>12}{:>22}", "table", "rows", "MB", "bytes/row", "bytes/interaction");
     for (table, rows, bytes) in &tables {
         let per = |rows: u64| as_f64(*bytes) / as_f64(rows.max(1));
-        println!("{table:<32}{rows:>14}{:>12}{:>12.1}{:>22.2}", bytes / 1_000_000, per(*rows), per(interactions));
+        println!("{table:<36}{rows:>14}{:>12}{:>12.1}{:>22.2}", bytes / 1_000_000, per(*rows), per(interactions));
     }
     let columns = "SELECT name, data_compressed_bytes FROM system.columns WHERE database = 'shardlake' \
         AND table = 'interactions' AND data_compressed_bytes > 0 ORDER BY data_compressed_bytes DESC";

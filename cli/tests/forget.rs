@@ -83,7 +83,7 @@ async fn a_guild_is_forgotten_and_all_others_stay() {
     assert!(found >= 80 && found == deleted && left == 0, "{receipt}");
     assert_eq!(receipt["forgotten"]["guild_id"], "1005");
     let states = receipt["states_left"].as_array().unwrap();
-    assert!(states.iter().any(|table| table["table"] == "interactions_by_cluster_1h"), "{receipt}");
+    assert!(states.iter().any(|table| table["table"] == "interactions_by_cluster_rollup"), "{receipt}");
     assert!(states.iter().all(|table| table["table"] != "interactions_by_guild_1d"), "its rows are gone: {receipt}");
     for table in OF_GUILDS {
         assert_eq!(print_of(&lake, table, "guild_id = 1005").await.0, 0, "{table}");

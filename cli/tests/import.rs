@@ -185,9 +185,9 @@ async fn a_token_that_was_spent_without_its_rows_is_not_believed() {
 async fn the_last_batch_of_a_run_is_completed_by_the_next() {
     let lake = argus().await;
     let day = lake.rows::<String>("SELECT toString(today() - 4)").await.remove(0);
-    lake.execute("DETACH TABLE interactions_by_cluster_1d_view").await;
+    lake.execute("DETACH TABLE interactions_by_cluster_rollup_view").await;
     assert!(import(&lake, &["--until", &day]).output().unwrap().status.success());
-    lake.execute("ATTACH TABLE interactions_by_cluster_1d_view").await;
+    lake.execute("ATTACH TABLE interactions_by_cluster_rollup_view").await;
     let rolled_up = "SELECT toUInt64(sum(interactions)) FROM interactions_by_cluster_1d";
     assert_eq!(lake.count(rolled_up).await, 0);
 

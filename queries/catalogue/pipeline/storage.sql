@@ -15,7 +15,7 @@
 -- column: parts              count Parts it lies in; hundreds mean that merges do not keep up
 -- column: rows_per_day       count Rows that landed, per day of the range; null: no cluster writes into it, as a rollup
 -- column: bytes_per_day      bytes What they add on disk, until they expire; null where rows_per_day or bytes_per_row is
--- column: kept               text  Age at which rows expire, such as 90 day; empty: never
+-- column: kept               text  Age at which rows expire, such as 90 day, or that of each step; empty: never
 WITH
     greatest(1, dateDiff('second', {from:DateTime64(3, 'UTC')}, least({to:DateTime64(3, 'UTC')}, now64(3, 'UTC')))) / 86400 AS days,
     landed AS
@@ -35,7 +35,8 @@ SELECT
     assumeNotNull(active_parts) AS parts,
     landed.rows / days AS rows_per_day,
     rows_per_day * bytes_per_row AS bytes_per_day,
-    lower(replaceRegexpOne(extract(engine_full, 'TTL \\S+ \\+ toInterval(\\w+\\(\\d+\\))'), '(\\w+)\\((\\d+)\\)', '\\2 \\1')) AS kept
+    extractAllGroupsVertical(engine_full, '(?:TTL |step = .(\\w+)., )\\S+ \\+ toInterval(\\w+)\\((\\d+)\\)') AS times,
+    arrayStringConcat(arrayMap(found -> concat(if(found[1] = '', '', concat(found[1], ': ')), found[3], ' ', lower(found[2])), times), ', ') AS kept
 FROM system.tables AS tables
 LEFT JOIN landed ON landed.table_name = tables.name
 -- The tables of a ClickHouse cluster's readers are `Distributed`, and the ones that hold rows lie in the database beside theirs.

@@ -223,8 +223,7 @@ pub(super) async fn carry_out(
             // Read again: a change before this one may have been to another step.
             let tables = tables(client, database).await.map_err(|source| failed(table, source))?;
             let ttl = tables.get(&change.table).map_or("", |live| &live.ttl);
-            let keeps = Keeps::of_ttl(ttl).unwrap_or(Keeps([Keep::Forever; 3]));
-            Some(keeps.with(*step, change.to).ttl(&column))
+            Some(Keeps::of_ttl(ttl).unwrap_or(Keeps::FOREVER).with(*step, change.to).ttl(&column))
         }
     };
     let table = quote::identifier(table);
@@ -238,8 +237,8 @@ pub(super) async fn carry_out(
     Ok(())
 }
 
-/// What a migration is to say instead of `statement` so that steps keep their times: where it sets the TTL of a rollup and
-/// tables with the names of its steps are still there, which it is about to take the place of, theirs count.
+/// What a migration is to say instead of `statement` so that what an operator chose is kept: where it sets the TTL of a
+/// rollup of several steps, and the tables with the names of its views are still there, of which it is made, theirs count.
 pub(crate) async fn carried_over(
     client: &Client,
     database: &str,

@@ -50,21 +50,30 @@ pub(super) fn views(table: &str) -> Option<[(String, Step); 3]> {
 pub(super) struct Keeps(pub(super) [Keep; 3]);
 
 impl Keeps {
+    /// Nothing ever goes.
+    pub(super) const FOREVER: Self = Self([Keep::Forever; 3]);
+
     /// What a TTL says; `None` for one that is not of our making. A table without one keeps everything.
     pub(super) fn of_ttl(ttl: &str) -> Option<Self> {
         if ttl.is_empty() {
-            return Some(Self([Keep::Forever; 3]));
+            return Some(Self::FOREVER);
         }
-        let (minutes, rest) = ttl.strip_prefix("multiIf(step = '1m', ")?.split_once(", step = '1h', ")?;
-        let (hours, days) = rest.strip_suffix(')')?.split_once(", ")?;
-        let keep = |ttl: &str| if ttl == NEVER { Some(Keep::Forever) } else { Keep::of_ttl(ttl) };
-        Some(Self([keep(minutes)?, keep(hours)?, keep(days)?]))
+        let branches = ttl.strip_prefix("multiIf(step = ")?.strip_suffix(&format!(", {NEVER})"))?;
+        branches.split(", step = ").try_fold(Self::FOREVER, |keeps, branch| {
+            let (name, ttl) = branch.split_once(", ")?;
+            let step = Step::ALL.into_iter().find(|step| name == format!("'{}'", step.name()))?;
+            Some(keeps.with(step, if ttl == NEVER { Keep::Forever } else { Keep::of_ttl(ttl)? }))
+        })
     }
 
     /// The TTL that says it, of rows as old as `column` says.
     pub(super) fn ttl(self, column: &str) -> String {
-        let [minutes, hours, days] = self.0.map(|keep| keep.ttl(column).unwrap_or_else(|| NEVER.to_owned()));
-        format!("multiIf(step = '1m', {minutes}, step = '1h', {hours}, {days})")
+        let branch = |step: Step| Some(format!("step = '{}', {}", step.name(), self.get(step).ttl(column)?));
+        let mut branches: Vec<String> = Step::ALL.into_iter().filter_map(branch).collect();
+        if branches.is_empty() {
+            branches.push(format!("step = '1d', {NEVER}")); // a TTL has to read a column
+        }
+        format!("multiIf({}, {NEVER})", branches.join(", "))
     }
 
     pub(super) fn get(self, step: Step) -> Keep {
@@ -84,14 +93,22 @@ mod tests {
 
     #[test]
     fn a_ttl_says_the_time_of_each_step() {
-        let keeps = Keeps([Keep::For(90, Unit::Day), Keep::For(2, Unit::Year), Keep::Forever]);
-        assert_eq!(Keeps::of_ttl(&keeps.ttl("time")), Some(keeps));
-        let migrated = "multiIf(step = '1m', time + toIntervalDay(90), step = '1h', time + toIntervalYear(2), toDateTime(4294967295))";
-        assert_eq!(Keeps::of_ttl(migrated), Some(keeps));
-        let changed = keeps.with(Step::Hour, Keep::Forever);
-        assert_eq!(Step::ALL.map(|step| changed.get(step)), [keeps.0[0], Keep::Forever, Keep::Forever]);
-        assert_eq!(Keeps::of_ttl("time + toIntervalDay(90)"), None);
-        assert_eq!(Keeps::of_ttl("multiIf(step = '1m', time + toIntervalHour(1), step = '1h', time, time)"), None);
+        let ttl = "multiIf(step = '1m', time + toIntervalDay(90), step = '1h', time + toIntervalYear(2), toDateTime(4294967295))";
+        let keeps = Keeps::of_ttl(ttl).unwrap();
+        assert_eq!(keeps, Keeps([Keep::For(90, Unit::Day), Keep::For(2, Unit::Year), Keep::Forever]));
+        let others =
+            [keeps, keeps.with(Step::Hour, Keep::Forever), Keeps([Keep::For(1, Unit::Week); 3]), Keeps::FOREVER];
+        for keeps in others {
+            assert_eq!(Keeps::of_ttl(&keeps.ttl("time")), Some(keeps));
+        }
+        for ttl in [
+            "time + toIntervalDay(90)",
+            "multiIf(step = '1m', time + toIntervalDay(90), time)",
+            "multiIf(step = '1m', time + toIntervalHour(1), toDateTime(4294967295))",
+            "multiIf(step = '1w', time + toIntervalDay(90), toDateTime(4294967295))",
+        ] {
+            assert_eq!(Keeps::of_ttl(ttl), None, "{ttl}");
+        }
     }
 
     #[test]
