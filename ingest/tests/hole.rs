@@ -18,7 +18,7 @@ use std::{
 use clickhouse::Client;
 use tokio::time::sleep;
 use yard::{
-    MEMORY_BYTES, PATIENCE, Pace, ROLLUPS, Yard, kill,
+    MEMORY_BYTES, PATIENCE, Pace, ROLLUP_TABLES, Yard, kill,
     proxy::{Fault, Message, Proxy},
     rollup_mismatches,
 };
@@ -45,7 +45,7 @@ impl Hole {
     async fn open(fault: &'static str) -> Self {
         let mut yard = Yard::open(fault, 0).await;
         let mut folders = vec![folder(&yard.admin(), "interactions").await, folder(&yard.admin(), "batches").await];
-        for (rollup, ..) in ROLLUPS {
+        for rollup in ROLLUP_TABLES {
             folders.push(folder(&yard.admin(), rollup).await);
         }
         let tokens = (folders[0].join(TOKENS), yard.path("tokens"));

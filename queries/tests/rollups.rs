@@ -13,14 +13,16 @@ use serde_json::Value;
 use shardlake_queries::{Catalogue, Column, Unit};
 use shardlake_schema::TimeMs;
 
-/// Ranges in hours before this one, steps and zones: of minutes, hours and days, and of tables that there are by the day only.
-const RANGES: [(i64, i64, &str, &str); 6] = [
+/// Ranges in hours before this one, steps and zones: of minutes, hours, days and weeks, and of tables that there are by the
+/// day only.
+const RANGES: [(i64, i64, &str, &str); 7] = [
     (7, 1, "15m", "UTC"),
     (48, 24, "1h", "Europe/Berlin"),
     (120, 24, "3h", "Asia/Kolkata"),
     (144, 0, "1d", "UTC"),
     (144, 0, "1d", "America/Sao_Paulo"),
     (840, 0, "5d", "UTC"),
+    (5_100, 0, "7d", "UTC"),
 ];
 
 /// A row each 40 s in the eight days before this hour, in four clusters of two shards. Buckets begin with an hour or in its

@@ -101,14 +101,16 @@ impl Lake {
         let guild: Vec<_> = COUNTS.into_iter().chain([USERS]).collect();
         let latency = "samples WHERE name = 'discord_shard_latency_seconds'";
         let mut rollups = Vec::new();
-        for (step, start) in [("1m", "Minute"), ("1h", "Hour"), ("1d", "Day")] {
+        let (hour, day) = ("toStartOfHour(time)", "toStartOfDay(time)");
+        let week = "toDateTime(toMonday(time), 'UTC')";
+        for (step, start) in [("1m", "toStartOfMinute(time)"), ("1h", hour), ("1d", day), ("1w", week)] {
             rollups.push((format!("interactions_by_cluster_{step}"), "cluster", start, "interactions", &states[..]));
             rollups.push((format!("interactions_by_command_{step}"), "type, command", start, "interactions", &states));
             rollups.push((format!("gateway_counts_{step}"), "event, cluster", start, "gateway_counts", &DISPATCHES));
         }
-        rollups.push(("interactions_by_guild_1d".into(), "guild_id", "Day", "interactions", &guild));
-        rollups.push(("shard_events_1d".into(), "cluster, shard, event, cause", "Day", "shard_events", &CHANGES));
-        rollups.push(("shard_latency_1h".into(), "cluster, shard", "Hour", latency, &LATENCIES));
+        rollups.push(("interactions_by_guild_1d".into(), "guild_id", day, "interactions", &guild));
+        rollups.push(("shard_events_1d".into(), "cluster, shard, event, cause", day, "shard_events", &CHANGES));
+        rollups.push(("shard_latency_1h".into(), "cluster, shard", hour, latency, &LATENCIES));
 
         let mut differing = Vec::new();
         for (rollup, key, start, raw, columns) in rollups {
@@ -116,7 +118,7 @@ impl Lake {
             let raw_key = if raw == latency { "cluster, toUInt16(labels['shard'])" } else { key };
             let ours = format!("SELECT {key}, time, {} FROM {rollup} GROUP BY {key}, time", merged.join(", "));
             let exact = format!(
-                "SELECT {raw_key}, toStartOf{start}(time) AS bucket, {} FROM {raw} GROUP BY {raw_key}, bucket",
+                "SELECT {raw_key}, {start} AS bucket, {} FROM {raw} GROUP BY {raw_key}, bucket",
                 plain.join(", ")
             );
             let count = |sql: String| async move { self.number(&format!("SELECT count() FROM ({sql})")).await };

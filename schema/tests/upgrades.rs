@@ -46,7 +46,12 @@ const RAW: [(u32, &str); 5] = [
 ];
 
 /// Of the rollups that a raw table's migration number brings with it: what they hold, and what the raw rows do.
-const ROLLUPS: [(u32, &str, &str); 6] = [
+const ROLLUPS: [(u32, &str, &str); 7] = [
+    (
+        1,
+        "SELECT toString((sum(interactions), uniqCombinedMerge(12)(users), quantileBFloat16Merge(0.9)(response), uniqExact(time))) FROM interactions_by_cluster_1w",
+        "SELECT toString((count(), uniqCombined(12)(user_key), quantileBFloat16(0.9)(response_ms), uniqExact(toMonday(time)))) FROM interactions",
+    ),
     (
         1,
         "SELECT toString((sum(interactions), sum(errors), uniqCombinedMerge(12)(users), quantileBFloat16Merge(0.9)(response))) FROM interactions_by_cluster_1h",

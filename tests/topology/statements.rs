@@ -6,7 +6,7 @@ use clickhouse::{Client, error::Error};
 use shardlake_embedded::User;
 use shardlake_schema::{
     answer,
-    migrate::{MIGRATIONS, Migration},
+    migrate::{self, MIGRATIONS, Migration},
     topology::Topology,
 };
 
@@ -102,12 +102,16 @@ async fn rows_are_copied_on_their_own_shard() {
     servers.stop().await;
 }
 
+/// The last schema whose rollups have a table per step: later copies are made of those.
+const TABLE_PER_STEP: usize = 12;
+
 /// The copies in our own migrations, of rows that both shards have: each shard's rollups are filled from its own rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_shard_fills_its_own_rollups() {
-    let servers = Servers::with_schema(2).await;
+    let servers = Servers::start(2, &[DATABASE]).await;
     let shards = [1, 2].map(|shard| servers.client(shard, User::Admin, DATABASE));
     for (admin, rows) in shards.iter().zip([100, 200]) {
+        migrate::apply_these(admin, DATABASE, &MIGRATIONS[..TABLE_PER_STEP]).await.unwrap();
         for (table, columns) in [
             ("interactions", "guild_id, shards_total, command) SELECT time, number, 16, toString(number % 7)"),
             ("gateway_counts", "event, dispatches) SELECT time, toString(number % 7), 3"),
@@ -120,29 +124,64 @@ async fn each_shard_fills_its_own_rollups() {
             run(admin, &insert).await.unwrap_or_else(|error| panic!("{error}\n{insert}"));
         }
     }
-    let mut filled = 0;
+    let (mut filled, mut steps) = (0, 0);
     for (statement, rendered) in rendered() {
-        let [_, copy] = &rendered[..] else { continue };
-        let words = statement.lines().find(|line| line.starts_with("CREATE OR REPLACE TABLE ")).unwrap();
-        let target = words.split(' ').nth(4).unwrap();
-        if target == "interactions_next" {
-            continue; // made from a table that is gone
+        if let [_, copy] = &rendered[..] {
+            filled += usize::from(is_filled_as_by_its_view(&shards, statement, copy).await);
+        } else if statement.contains("_rollup\n(") {
+            for admin in &shards {
+                run(admin, statement).await.unwrap_or_else(|error| panic!("{error}\n{statement}"));
+            }
+        } else if statement.starts_with("INSERT INTO") && statement.contains("_rollup (step") {
+            let [copy] = &rendered[..] else { panic!("{statement}") };
+            holds_what_its_source_does(&shards, statement, copy).await;
+            steps += 1;
         }
-        let count = format!("SELECT count() FROM {target}");
-        for admin in &shards {
-            run(admin, &format!("CREATE OR REPLACE TABLE by_views AS {target}")).await.unwrap();
-            run(admin, &format!("EXCHANGE TABLES by_views AND {target}")).await.unwrap();
-        }
-        run(&shards[0], copy).await.unwrap_or_else(|error| panic!("{error}\n{copy}"));
-        for admin in &shards {
-            let copied: u64 = admin.query_raw(&count).fetch_one().await.unwrap();
-            let by_views: u64 = admin.query_raw("SELECT count() FROM by_views").fetch_one().await.unwrap();
-            assert!(copied == by_views && copied > 0, "{target}: {copied} copied, {by_views} by its view");
-        }
-        filled += 1;
     }
-    assert!(filled > 10, "{filled} rollups");
+    assert!(filled > 10 && steps == 12, "{filled} rollups, {steps} steps");
     servers.stop().await;
+}
+
+/// Fills a rollup by `copy`, on both shards, and compares; `false` for a table that is no rollup.
+async fn is_filled_as_by_its_view(shards: &[Client], statement: &str, copy: &str) -> bool {
+    let words = statement.lines().find(|line| line.starts_with("CREATE OR REPLACE TABLE ")).unwrap();
+    let target = words.split(' ').nth(4).unwrap();
+    if target == "interactions_next" {
+        return false; // made from a table that is gone
+    }
+    for admin in shards {
+        run(admin, &format!("CREATE OR REPLACE TABLE by_views AS {target}")).await.unwrap();
+        run(admin, &format!("EXCHANGE TABLES by_views AND {target}")).await.unwrap();
+    }
+    run(&shards[0], copy).await.unwrap_or_else(|error| panic!("{error}\n{copy}"));
+    for admin in shards {
+        let copied = number(admin, &format!("SELECT count() FROM {target}")).await;
+        let by_views = number(admin, "SELECT count() FROM by_views").await;
+        assert!(copied == by_views && copied > 0, "{target}: {copied} copied, {by_views} by its view");
+    }
+    true
+}
+
+/// Copies a step into a rollup, on both shards and twice, as an interrupted run would, and compares with the table of the step.
+async fn holds_what_its_source_does(shards: &[Client], statement: &str, copy: &str) {
+    let word_after = |mark: &str| {
+        let (_, rest) = statement.split_once(mark).unwrap_or_else(|| panic!("no {mark}in {statement}"));
+        rest.split_whitespace().next().unwrap()
+    };
+    let (target, step, source) = (word_after("INSERT INTO "), word_after("SELECT "), word_after("FROM "));
+    let counted = if source.starts_with("gateway") { "dispatches" } else { "interactions" };
+    for _ in 0..2 {
+        run(&shards[0], copy).await.unwrap_or_else(|error| panic!("{error}\n{copy}"));
+    }
+    for admin in shards {
+        let copied = number(admin, &format!("SELECT sum({counted}) FROM {target} WHERE step = {step}")).await;
+        let there = number(admin, &format!("SELECT sum({counted}) FROM {source}")).await;
+        assert!(copied == there && copied > 0, "{target} {step}: {copied} copied, {there} in {source}");
+    }
+}
+
+async fn number(client: &Client, sql: &str) -> u64 {
+    client.query_raw(sql).fetch_one().await.unwrap_or_else(|error| panic!("{error}\n{sql}"))
 }
 
 async fn run(client: &Client, sql: &str) -> Result<(), Error> {

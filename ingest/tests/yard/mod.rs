@@ -234,14 +234,26 @@ fn spooled(receipt: &str) -> u64 {
     receipt.lines().filter_map(columns).sum()
 }
 
+/// Tables that rollups lie in.
+pub const ROLLUP_TABLES: [&str; 6] = [
+    "interactions_by_cluster_rollup",
+    "interactions_by_command_rollup",
+    "interactions_by_guild_1d",
+    "gateway_counts_rollup",
+    "shard_events_1d",
+    "shard_latency_1h",
+];
+
 /// Rollups, which column counts rows, and of which table.
-pub const ROLLUPS: [(&str, &str, &str); 9] = [
+const ROLLUPS: [(&str, &str, &str); 11] = [
     ("interactions_by_cluster_1m", "interactions", "interactions"),
     ("interactions_by_cluster_1h", "interactions", "interactions"),
     ("interactions_by_cluster_1d", "interactions", "interactions"),
+    ("interactions_by_cluster_1w", "interactions", "interactions"),
     ("interactions_by_command_1m", "interactions", "interactions"),
     ("interactions_by_command_1h", "interactions", "interactions"),
     ("interactions_by_command_1d", "interactions", "interactions"),
+    ("interactions_by_command_1w", "interactions", "interactions"),
     ("interactions_by_guild_1d", "interactions", "interactions"),
     ("shard_events_1d", "events", "shard_events"),
     ("shard_latency_1h", "samples", "samples WHERE name = 'discord_shard_latency_seconds'"),

@@ -35,8 +35,11 @@ SELECT
     assumeNotNull(active_parts) AS parts,
     landed.rows / days AS rows_per_day,
     rows_per_day * bytes_per_row AS bytes_per_day,
-    extractAllGroupsVertical(engine_full, '(?:TTL |step = .(\\w+)., )\\S+ \\+ toInterval(\\w+)\\((\\d+)\\)') AS times,
-    arrayStringConcat(arrayMap(found -> concat(if(found[1] = '', '', concat(found[1], ': ')), found[3], ' ', lower(found[2])), times), ', ') AS kept
+    -- Of a rollup of several steps `multiIf(step = '1m', time + toIntervalDay(90), step = '1h', …, …)`, of others the plain sum.
+    if(engine_full LIKE '%TTL multiIf(step = %', '1d: ', '') AS of_days,
+    extractAllGroupsVertical(engine_full, '(?:TTL |step = .(\\w+)., |, )\\S+ \\+ toInterval(\\w+)\\((\\d+)\\)') AS times,
+    arrayMap(found -> concat(if(found[1] = '', of_days, concat(found[1], ': ')), found[3], ' ', lower(found[2])), times) AS said,
+    arrayStringConcat(said, ', ') AS kept
 FROM system.tables AS tables
 LEFT JOIN landed ON landed.table_name = tables.name
 -- The tables of a ClickHouse cluster's readers are `Distributed`, and the ones that hold rows lie in the database beside theirs.

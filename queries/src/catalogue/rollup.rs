@@ -1,8 +1,8 @@
 //! A question's other statement: the same answer from a rollup.
 //!
-//! `-- rollup: interactions_by_cluster without shard, command` in the header names the tables `interactions_by_cluster_1m`,
-//! `_1h` and `_1d`, and the filters that they cannot serve; `shard_latency by 1h` names the only ones there are, or the only
-//! ones that are fine enough. The statement stands below the first one, after the line
+//! `-- rollup: interactions_by_cluster without shard, command` in the header names the tables or views
+//! `interactions_by_cluster_1m`, `_1h`, `_1d` and `_1w`, and the filters that they cannot serve; `shard_latency by 1h` names
+//! the only ones there are, or the only ones that are fine enough. The statement stands below the first one, after the line
 //! `-- from the rollup:`, and reads `{rollup:Identifier}`. Which statement is asked, and of which table, is decided by
 //! range, step and filters: see `resolution/rollup.rs`.
 
@@ -23,13 +23,13 @@ const MARK: &str = "\n-- from the rollup:\n";
 /// The parameter that takes the name of the rollup.
 pub(crate) const TABLE_PARAMETER: &str = "rollup";
 
-/// How the names of rollups end: by minute, hour and day.
-pub(crate) const ENDINGS: [&str; 3] = ["1m", "1h", "1d"];
+/// How the names of rollups end: by minute, hour, day and week.
+pub(crate) const ENDINGS: [&str; 4] = ["1m", "1h", "1d", "1w"];
 
 /// How to ask a question of rollups.
 #[derive(Debug, Clone)]
 pub(crate) struct Rollup {
-    /// The name of the tables without `_1m`, `_1h` or `_1d`.
+    /// The name of the tables without `_1m`, `_1h`, `_1d` or `_1w`.
     pub(crate) tables: String,
     /// How the names of its tables end.
     pub(crate) endings: Vec<&'static str>,
@@ -67,7 +67,7 @@ pub(super) fn parse(
         }
     };
     let (tables, without) = value.split_once(" without ").unwrap_or((value, ""));
-    let (tables, by) = tables.split_once(" by ").unwrap_or((tables, "1m, 1h, 1d"));
+    let (tables, by) = tables.split_once(" by ").unwrap_or((tables, "1m, 1h, 1d, 1w"));
     if !is_name(tables) {
         return fault(line, format!("`{tables}` is not the beginning of the name of a table"));
     }
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_rollup_names_the_tables_that_there_are() {
-        assert_eq!(parse("things"), Ok(vec!["1m", "1h", "1d"]));
+        assert_eq!(parse("things"), Ok(vec!["1m", "1h", "1d", "1w"]));
         assert_eq!(parse("things by 1d, 1h"), Ok(vec!["1h", "1d"]));
         for bad in ["things by 2h", "things by 1h, 1h", "things by 1h 1d", "things, others"] {
             assert!(parse(bad).is_err(), "{bad}");

@@ -55,9 +55,9 @@ impl Buckets {
         Self { step, edges_ms }
     }
 
-    /// Whether all of them are made of whole windows of `width_ms` since 1970.
-    pub(super) fn are_made_of(&self, width_ms: i64) -> bool {
-        self.edges_ms.iter().all(|edge| edge % width_ms == 0)
+    /// Whether all of them are made of whole windows of `width_ms`, of which one begins `phase_ms` after 1970 did.
+    pub(super) fn are_made_of(&self, width_ms: i64, phase_ms: i64) -> bool {
+        self.edges_ms.iter().all(|edge| (edge - phase_ms) % width_ms == 0)
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
         );
         let sevens = Buckets::new(Range { from: TimeMs(1_000), to: TimeMs(14_001) }, Step::Seconds(7), &TimeZone::UTC);
         assert_eq!(sevens.edges_ms, [0, 7_000, 14_000, 21_000]);
-        assert!(sevens.are_made_of(7_000) && !sevens.are_made_of(14_000));
+        assert!(sevens.are_made_of(7_000, 0) && !sevens.are_made_of(14_000, 0));
     }
 
     const ZONES: [&str; 8] = [

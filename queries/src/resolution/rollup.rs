@@ -1,7 +1,7 @@
-//! Which table answers: the raw rows or one of a rollup's three.
+//! Which table answers: the raw rows or one of a rollup's four.
 //!
 //! The coarsest that still divides the range finely enough, of those whose buckets the answer's are made of and that are kept
-//! for so long: a day in Berlin is made of hours, a day in Kolkata of minutes. A question that has no buckets and
+//! for so long: a day in Berlin is made of hours, a day in Kolkata of minutes, and weeks of UTC begin on Mondays. A question that has no buckets and
 //! looks at the clock is made of hours. A rollup answers for whole buckets, so the range is widened to them, and the answer's
 //! `meta` says so.
 
@@ -17,13 +17,49 @@ const DAY_S: u64 = 86_400;
 
 const HOUR: Step = Step::Seconds(3_600);
 
-/// A rollup's tables: how they end, how wide a bucket is, from which range on they answer, and for how long they are kept
-/// by default (`schema/migrations/`), all in seconds.
-///
-/// The shortest range of each has so many buckets, 360, 48 and 30, that its edges, widened to whole ones, change it by a few
-/// percent at most. The longest has few enough that their states merge quickly (benches/README.md).
-const TABLES: [(&str, u64, u64, u64); 3] =
-    [("1m", 60, 6 * 3_600, 90 * DAY_S), ("1h", 3_600, 2 * DAY_S, 730 * DAY_S), ("1d", DAY_S, 30 * DAY_S, u64::MAX)];
+/// A table or view of a rollup; `schema/migrations/` make them.
+struct Grain {
+    /// How its name ends.
+    ending: &'static str,
+    /// Of its buckets, seconds.
+    width_s: u64,
+    /// When one of them begins, seconds since 1970: that was a Thursday.
+    phase_s: u64,
+    /// From which range on it answers, seconds.
+    ///
+    /// So many buckets, 360, 48, 30 and 30, that the edges of the range, widened to whole ones, change it by a few percent at
+    /// most. The longest ranges have few enough that their states merge quickly (benches/README.md).
+    shortest_s: u64,
+    /// For how long it is kept by default, seconds.
+    kept_s: u64,
+}
+
+const GRAINS: [Grain; 4] = [
+    Grain { ending: "1m", width_s: 60, phase_s: 0, shortest_s: 6 * 3_600, kept_s: 90 * DAY_S },
+    Grain { ending: "1h", width_s: 3_600, phase_s: 0, shortest_s: 2 * DAY_S, kept_s: 730 * DAY_S },
+    Grain { ending: "1d", width_s: DAY_S, phase_s: 0, shortest_s: 30 * DAY_S, kept_s: u64::MAX },
+    Grain { ending: "1w", width_s: 7 * DAY_S, phase_s: 4 * DAY_S, shortest_s: 210 * DAY_S, kept_s: u64::MAX },
+];
+
+impl Grain {
+    fn ms(&self) -> i64 {
+        ms(self.width_s)
+    }
+
+    /// The beginning of the bucket that holds this moment.
+    fn start_of(&self, time: TimeMs) -> TimeMs {
+        TimeMs(time.0 - (time.0 - ms(self.phase_s)).rem_euclid(self.ms()))
+    }
+
+    /// Whether these buckets are made of its buckets.
+    fn makes(&self, buckets: &Buckets) -> bool {
+        buckets.are_made_of(self.ms(), ms(self.phase_s))
+    }
+}
+
+fn ms(seconds: u64) -> i64 {
+    i64::try_from(1000 * seconds).unwrap_or(i64::MAX)
+}
 
 /// Points `asked` to a rollup if one answers it better than the raw rows.
 pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
@@ -33,28 +69,20 @@ pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
         return;
     }
     let age_s = u64::try_from((now.0 - range.from.0) / 1000).unwrap_or(0);
-    let ms = |width_s: u64| i64::try_from(1000 * width_s).unwrap_or(i64::MAX);
-    let hours = || Buckets::new(range, HOUR, &asked.zone);
-    let fits = |width_s: u64| match &asked.buckets {
-        Some(buckets) => buckets.are_made_of(ms(width_s)),
-        None => !rollup.uses_zone || hours().are_made_of(ms(width_s)),
+    let fits = |grain: &Grain| match &asked.buckets {
+        Some(buckets) => grain.makes(buckets),
+        None => !rollup.uses_zone || grain.makes(&Buckets::new(range, HOUR, &asked.zone)),
     };
-    let mut usable = TABLES
-        .into_iter()
-        .filter(|(ending, width_s, _, kept_s)| rollup.endings.contains(ending) && age_s <= *kept_s && fits(*width_s));
-    let coarsest = usable.rfind(|(_, _, shortest_s, _)| range.length_s() >= *shortest_s);
-    let Some((ending, width_s, ..)) = coarsest else { return };
+    let mut usable =
+        GRAINS.iter().filter(|grain| rollup.endings.contains(&grain.ending) && age_s <= grain.kept_s && fits(grain));
+    let Some(grain) = usable.rfind(|grain| range.length_s() >= grain.shortest_s) else { return };
 
-    let width_ms = ms(width_s);
-    let to = range.to.0.saturating_add(width_ms - 1);
-    let range = Range {
-        from: TimeMs(range.from.0 - range.from.0.rem_euclid(width_ms)),
-        to: TimeMs(to - to.rem_euclid(width_ms)),
-    };
+    let last = TimeMs(range.to.0.saturating_add(grain.ms() - 1));
+    let range = Range { from: grain.start_of(range.from), to: grain.start_of(last) };
     asked.range = Some(range);
     asked.values.retain(|(name, _)| !rollup.without.contains(name));
     super::set_range(&mut asked.values, range);
-    let table = format!("{}_{ending}", rollup.tables);
+    let table = format!("{}_{}", rollup.tables, grain.ending);
     asked.values.push((TABLE_PARAMETER.to_owned(), Value::Text(table.clone())));
     asked.rollup = Some(table);
 }
@@ -82,7 +110,8 @@ mod tests {
             ("from=-2d", "interactions_by_cluster_1h"),
             ("from=-29d", "interactions_by_cluster_1h"),
             ("from=-30d", "interactions_by_cluster_1d"),
-            ("from=-365d", "interactions_by_cluster_1d"),
+            ("from=-209d", "interactions_by_cluster_1d"),
+            ("from=-365d", "interactions_by_cluster_1w"),
             ("from=-1d&cluster=0", "interactions_by_cluster_1m"),
             ("from=-1d&command=play", "interactions"),
             ("from=-1d&shard=3", "interactions"),
@@ -96,7 +125,10 @@ mod tests {
             ("from=-30d&step=1h", "interactions_by_cluster_1h"),
             ("from=-7d&step=15m", "interactions_by_cluster_1m"),
             ("from=-7d&step=400", "interactions"),
-            ("from=-365d&step=7d", "interactions_by_cluster_1d"),
+            ("from=-365d&step=1d", "interactions_by_cluster_1d"),
+            ("from=-365d&step=7d", "interactions_by_cluster_1w"),
+            ("from=-365d&step=14d", "interactions_by_cluster_1w"),
+            ("from=-365d&step=7d&tz=Europe/Berlin", "interactions_by_cluster_1h"),
             ("from=-365d&step=36h", "interactions_by_cluster_1h"),
             ("from=-365d&step=1mo", "interactions_by_cluster_1d"),
             ("from=-365d&step=1d&tz=Europe/Berlin", "interactions_by_cluster_1h"),
@@ -142,5 +174,16 @@ mod tests {
         assert_eq!(crate::moment::iso8601(range.from, &asked.zone), "2026-08-11T10:00:00.000Z");
         assert_eq!(crate::moment::iso8601(range.to, &asked.zone), "2026-08-31T00:00:00.000Z");
         assert!(asked.values.contains(&("from".into(), Value::Time(range.from))));
+    }
+
+    #[test]
+    fn weeks_begin_on_mondays() {
+        let pairs =
+            [("from", "2025-09-03T10:30:01Z"), ("to", "2026-08-31T00:00:00Z")].map(|(a, b)| (a.into(), b.into()));
+        let catalogue = Catalogue::builtin();
+        let asked = resolve(catalogue.get("interactions/by_cluster").unwrap(), &pairs, NOW).unwrap();
+        let range = asked.range.unwrap();
+        assert_eq!(crate::moment::iso8601(range.from, &asked.zone), "2025-09-01T00:00:00.000Z");
+        assert_eq!(crate::moment::iso8601(range.to, &asked.zone), "2026-08-31T00:00:00.000Z");
     }
 }

@@ -1,8 +1,8 @@
 //! How long a rollup of several steps keeps each of them.
 //!
-//! `interactions_by_cluster_rollup` holds minutes, hours and days, and its views `interactions_by_cluster_1m`, `_1h` and
-//! `_1d` show one step each (migration 0013). Retention is said of the views, as if they were tables; the table's one TTL
-//! names the time of each step.
+//! `interactions_by_cluster_rollup` holds minutes, hours, days and weeks, and its views `interactions_by_cluster_1m` to `_1w`
+//! show one step each (migration 0013). Retention is said of the views, as if they were tables; the table's one TTL names
+//! the time of each step. Weeks lie in the same parts as days and are kept as long, so nothing is said of them.
 
 use super::Keep;
 
@@ -12,7 +12,7 @@ const ROLLUP: &str = "_rollup";
 /// The last moment of a `DateTime`, 2106, for a step that has no end: a TTL needs one.
 const NEVER: &str = "toDateTime(4294967295)";
 
-/// A length of bucket.
+/// A length of bucket that has a time of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Minute,
@@ -39,7 +39,7 @@ impl Step {
     }
 }
 
-/// The views of a table of several steps; `None`: it is none.
+/// The views of a table of several steps that have a time of their own; `None`: it is none.
 pub(super) fn views(table: &str) -> Option<[(String, Step); 3]> {
     let stem = table.strip_suffix(ROLLUP)?;
     Some(Step::ALL.map(|step| (format!("{stem}_{}", step.name()), step)))
@@ -58,22 +58,16 @@ impl Keeps {
         if ttl.is_empty() {
             return Some(Self::FOREVER);
         }
-        let branches = ttl.strip_prefix("multiIf(step = ")?.strip_suffix(&format!(", {NEVER})"))?;
-        branches.split(", step = ").try_fold(Self::FOREVER, |keeps, branch| {
-            let (name, ttl) = branch.split_once(", ")?;
-            let step = Step::ALL.into_iter().find(|step| name == format!("'{}'", step.name()))?;
-            Some(keeps.with(step, if ttl == NEVER { Keep::Forever } else { Keep::of_ttl(ttl)? }))
-        })
+        let (minutes, rest) = ttl.strip_prefix("multiIf(step = '1m', ")?.split_once(", step = '1h', ")?;
+        let (hours, days) = rest.strip_suffix(')')?.split_once(", ")?;
+        let keep = |ttl: &str| if ttl == NEVER { Some(Keep::Forever) } else { Keep::of_ttl(ttl) };
+        Some(Self([keep(minutes)?, keep(hours)?, keep(days)?]))
     }
 
     /// The TTL that says it, of rows as old as `column` says.
     pub(super) fn ttl(self, column: &str) -> String {
-        let branch = |step: Step| Some(format!("step = '{}', {}", step.name(), self.get(step).ttl(column)?));
-        let mut branches: Vec<String> = Step::ALL.into_iter().filter_map(branch).collect();
-        if branches.is_empty() {
-            branches.push(format!("step = '1d', {NEVER}")); // a TTL has to read a column
-        }
-        format!("multiIf({}, {NEVER})", branches.join(", "))
+        let [minutes, hours, days] = self.0.map(|keep| keep.ttl(column).unwrap_or_else(|| NEVER.to_owned()));
+        format!("multiIf(step = '1m', {minutes}, step = '1h', {hours}, {days})")
     }
 
     pub(super) fn get(self, step: Step) -> Keep {
@@ -104,8 +98,8 @@ mod tests {
         for ttl in [
             "time + toIntervalDay(90)",
             "multiIf(step = '1m', time + toIntervalDay(90), time)",
-            "multiIf(step = '1m', time + toIntervalHour(1), toDateTime(4294967295))",
-            "multiIf(step = '1w', time + toIntervalDay(90), toDateTime(4294967295))",
+            "multiIf(step = '1m', time + toIntervalHour(1), step = '1h', time + toIntervalDay(1), toDateTime(4294967295))",
+            "multiIf(step = '1w', time + toIntervalDay(90), step = '1h', time + toIntervalDay(1), toDateTime(4294967295))",
         ] {
             assert_eq!(Keeps::of_ttl(ttl), None, "{ttl}");
         }
