@@ -96,7 +96,7 @@ async fn wrong(lake: &Lake, until: &str) -> u64 {
 
 /// Raw rows, rollups and batches agree, and no batch is missing.
 async fn all_is_counted_once(lake: &Lake, expected: u64) {
-    let rollups = "SELECT table FROM system.columns WHERE database = 'shardlake' AND name = 'interactions' AND table LIKE 'interactions%' AND table NOT LIKE '%_rollup'";
+    let rollups = "SELECT table FROM system.columns WHERE database = 'shardlake' AND name = 'interactions' AND table LIKE 'interactions%' AND table NOT LIKE '%_rollup%'";
     let rollups = lake.rows::<String>(rollups).await;
     assert!(rollups.len() >= 9, "{rollups:?}");
     for rollup in rollups {

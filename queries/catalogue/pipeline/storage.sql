@@ -25,7 +25,10 @@ WITH
         WHERE last_time >= {from:DateTime64(3, 'UTC')} AND last_time < {to:DateTime64(3, 'UTC')}
             AND (empty({cluster:Array(String)}) OR cluster IN {cluster:Array(String)})
         GROUP BY table
-    )
+    ),
+    -- Of a rollup of several steps `multiIf(step = '1m', time + toIntervalDay(90), step = '1h', …, …)`, of others the plain sum.
+    if(engine_full LIKE '%TTL multiIf(step = %', '1d: ', '') AS of_days,
+    extractAllGroupsVertical(engine_full, '(?:TTL |step = .(\\w+)., |, )\\S+ \\+ toInterval(\\w+)\\((\\d+)\\)') AS times
 SELECT
     name AS table_name,
     assumeNotNull(total_rows) AS rows,
@@ -35,11 +38,7 @@ SELECT
     assumeNotNull(active_parts) AS parts,
     landed.rows / days AS rows_per_day,
     rows_per_day * bytes_per_row AS bytes_per_day,
-    -- Of a rollup of several steps `multiIf(step = '1m', time + toIntervalDay(90), step = '1h', …, …)`, of others the plain sum.
-    if(engine_full LIKE '%TTL multiIf(step = %', '1d: ', '') AS of_days,
-    extractAllGroupsVertical(engine_full, '(?:TTL |step = .(\\w+)., |, )\\S+ \\+ toInterval(\\w+)\\((\\d+)\\)') AS times,
-    arrayMap(found -> concat(if(found[1] = '', of_days, concat(found[1], ': ')), found[3], ' ', lower(found[2])), times) AS said,
-    arrayStringConcat(said, ', ') AS kept
+    arrayStringConcat(arrayMap(found -> concat(if(found[1] = '', of_days, concat(found[1], ': ')), found[3], ' ', lower(found[2])), times), ', ') AS kept
 FROM system.tables AS tables
 LEFT JOIN landed ON landed.table_name = tables.name
 -- The tables of a ClickHouse cluster's readers are `Distributed`, and the ones that hold rows lie in the database beside theirs.
