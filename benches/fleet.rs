@@ -37,7 +37,8 @@ const TICK: Duration = Duration::from_millis(20);
 const QUEUE_ROWS: usize = 1_024;
 /// Before the window, on top of a batch's age: connections, and the first batches on their way.
 const SETTLE: Duration = Duration::from_secs(5);
-const DRAIN: Duration = Duration::from_mins(3);
+/// A fleet that stops all at once has a batch of each cluster and table to land, thousands of inserts.
+const DRAIN: Duration = Duration::from_mins(10);
 /// Each writer has a thread of its own and some files.
 const WRITERS_PER_PROCESS: u16 = 250;
 /// Ticks per second of `/proc/<pid>/stat` on every Linux that this runs on (`getconf CLK_TCK`).
@@ -58,8 +59,14 @@ async fn main() {
     }
     println!("{}", HEADS.map(|head| format!("{head:>14}")).concat());
     for round in rounds {
-        println!("{}", round.run().await.map(|figure| format!("{figure:>14}")).concat());
+        round.run().await;
     }
+}
+
+/// Prints figures of a line, which goes on.
+fn print(figures: &[String]) {
+    print!("{}", figures.iter().map(|figure| format!("{figure:>14}")).collect::<String>());
+    io::stdout().flush().unwrap();
 }
 
 const HEADS: [&str; 15] = [
@@ -93,7 +100,8 @@ impl Round {
         Self { clusters: clusters.parse().unwrap(), age_ms: age_ms.map(|age| age.parse().unwrap()) }
     }
 
-    async fn run(self) -> [String; 15] {
+    /// Prints its line: the window's figures when it is over, the rest when the fleet has drained.
+    async fn run(self) {
         let directory = tempfile::tempdir().unwrap();
         let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
         let admin = clickhouse.credentials(User::Admin);
@@ -111,19 +119,9 @@ impl Round {
         sleep(window).await;
         let cpu_s = process_cpu_s(&engine) - cpu_s;
         let server = Server::look(&client, from, window).await;
-        let resident_mb = resident_mb(&engine);
-
-        let started = Instant::now();
-        let (observed, landed) = fleet.stop();
-        let drain_s = started.elapsed().as_secs_f64();
-        let (rows, distinct): (u64, u64) =
-            one(&client, "SELECT count(), uniqExact(interaction_id) FROM interactions").await;
-        assert_eq!(observed, landed, "a receipt does not add up to the rows that landed");
-        let verdict = format!("{}/{}", observed - distinct, rows - distinct);
-        clickhouse.stop().await.unwrap();
 
         let per_s = |count: u64| as_f64(count) / window.as_secs_f64();
-        [
+        print(&[
             self.clusters.to_string(),
             format!("{:.1}", age.as_secs_f64()),
             format!("{:.0}", per_s(server.rows)),
@@ -136,10 +134,17 @@ impl Round {
             format!("{:.1}", cpu_s / as_f64(server.rows) * 1e6),
             format!("{:.1}", server.age_p50_s),
             format!("{:.1}", server.age_p99_s),
-            resident_mb.to_string(),
-            format!("{drain_s:.1}"),
-            verdict,
-        ]
+            resident_mb(&engine).to_string(),
+        ]);
+
+        let started = Instant::now();
+        let (observed, landed) = fleet.stop();
+        let drain_s = started.elapsed().as_secs_f64();
+        let (rows, distinct): (u64, u64) =
+            one(&client, "SELECT count(), uniqExact(interaction_id) FROM interactions").await;
+        assert_eq!(observed, landed, "a receipt does not add up to the rows that landed");
+        print(&[format!("{drain_s:.1}"), format!("{}/{}\n", observed - distinct, rows - distinct)]);
+        clickhouse.stop().await.unwrap();
     }
 
     fn config(self, url: &str, cluster: u16) -> Config {

@@ -4,7 +4,8 @@
 -- Each row is counted in a bucket of every length, so whoever reads the table names a `step`; the views under the old names
 -- do. A part holds one step (it is in the partition key; weeks lie with days and are kept as long), so what is past its time
 -- still goes by whole parts. Weeks are for ranges of years: a state takes microseconds to merge, and there are few of them.
--- Granules are small, since reading one state means reading those of its whole granule.
+-- Granules are small, since reading one state means reading those of its whole granule. An insert leaves a token for each
+-- part that it makes, three, or four in the first week of a year, so four times as many are remembered as before.
 --
 -- Writers try again meanwhile: the raw table is closed by a constraint, as in 0009 (code 469). An insert that was on its way
 -- at that moment may be missing in the rollup, and one whose answer was lost shortly before may be counted twice: what a
@@ -40,7 +41,7 @@ CREATE OR REPLACE TABLE interactions_by_cluster_rollup
 ENGINE = AggregatingMergeTree
 PARTITION BY (if(step = '1w', '1d', toString(step)), if(step IN ('1m', '1h'), toYYYYMM(time), toYear(time)))
 ORDER BY (step, time, cluster)
-SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1, index_granularity = 256
+SETTINGS non_replicated_deduplication_window = 40000, ttl_only_drop_parts = 1, index_granularity = 256
 COMMENT 'Interactions per cluster and minute, hour, day or week; read interactions_by_cluster_1m, interactions_by_cluster_1h, interactions_by_cluster_1d or interactions_by_cluster_1w';
 
 INSERT INTO interactions_by_cluster_rollup (step, time, cluster, interactions, succeeded, failed, panicked, timed_out, cancelled, response, duration, delivery_lag, guilds, users)
@@ -206,7 +207,7 @@ CREATE OR REPLACE TABLE interactions_by_command_rollup
 ENGINE = AggregatingMergeTree
 PARTITION BY (if(step = '1w', '1d', toString(step)), if(step IN ('1m', '1h'), toYYYYMM(time), toYear(time)))
 ORDER BY (step, time, type, command)
-SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1, index_granularity = 256
+SETTINGS non_replicated_deduplication_window = 40000, ttl_only_drop_parts = 1, index_granularity = 256
 COMMENT 'Interactions per command and minute, hour, day or week; read interactions_by_command_1m, interactions_by_command_1h, interactions_by_command_1d or interactions_by_command_1w';
 
 INSERT INTO interactions_by_command_rollup (step, time, type, command, interactions, succeeded, failed, panicked, timed_out, cancelled, response, duration, delivery_lag, guilds, users)

@@ -18,7 +18,7 @@ CREATE OR REPLACE TABLE gateway_counts_rollup
 ENGINE = AggregatingMergeTree
 PARTITION BY (if(step = '1w', '1d', toString(step)), if(step IN ('1m', '1h'), toYYYYMM(time), toYear(time)))
 ORDER BY (step, time, event, cluster)
-SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1, index_granularity = 256
+SETTINGS non_replicated_deduplication_window = 40000, ttl_only_drop_parts = 1, index_granularity = 256
 COMMENT 'Dispatches per type, cluster and minute, hour, day or week; read gateway_counts_1m, gateway_counts_1h, gateway_counts_1d or gateway_counts_1w';
 
 INSERT INTO gateway_counts_rollup (step, time, event, cluster, dispatches, replayed, bytes)
