@@ -1,7 +1,8 @@
 //! What a fleet costs the server: the same traffic over 1, 10, 100 and 1,000 clusters, or as many as are asked for.
 //!
 //! Each cluster is a recorder with its lanes, its thread and its connections; they live in a few child processes of this
-//! program, which record interactions and nothing else. One real engine takes what they send. After every table's first
+//! program, which record interactions and nothing else. They run where the engine leaves them time (`nice`): a real fleet
+//! has other machines. One real engine takes what they send. After every table's first
 //! batch a window is measured, in the server's own words: what landed in it, how old its rows were by then, which parts it
 //! made. At the end the whole fleet drains at once, and what was recorded is compared with what is stored.
 //!
@@ -244,7 +245,9 @@ impl Fleet {
                 user: writer.user.clone(),
                 password: writer.password.clone(),
             };
-            let mut child = Command::new(env::current_exe().unwrap())
+            let mut child = Command::new("nice")
+                .arg("--adjustment=10")
+                .arg(env::current_exe().unwrap())
                 .arg(WRITERS)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())

@@ -44,6 +44,10 @@ const READER_MAX_RESULT_ROWS: u64 = 20_000_000;
 
 /// At a time. ClickHouse's own limit for a whole server, which this engine lifts. More would only wait for each other.
 const READER_MAX_QUERIES: u32 = 100;
+/// From how many rows and bytes on a second thread reads with the first, as `shardlake schema users` has it: states of
+/// rollups cost some microseconds each.
+const READER_ROWS_PER_THREAD: u32 = 2_048;
+const READER_BYTES_PER_THREAD: u32 = 80 << 20;
 
 /// A reader may use one half of the server's memory, so that inserts and merges always find some.
 const READER_MEMORY_SHARE: u64 = 2;
@@ -166,6 +170,8 @@ fn users_file(options: &Options, passwords: &Passwords) -> String {
             <!-- In a cluster: a subquery is asked of all shards, and its answer sent to each. Left to itself ClickHouse refuses. -->
             <distributed_product_mode>global</distributed_product_mode>
             <cancel_http_readonly_queries_on_client_close>1</cancel_http_readonly_queries_on_client_close>
+            <merge_tree_min_rows_for_concurrent_read>{READER_ROWS_PER_THREAD}</merge_tree_min_rows_for_concurrent_read>
+            <merge_tree_min_bytes_for_concurrent_read>{READER_BYTES_PER_THREAD}</merge_tree_min_bytes_for_concurrent_read>
             <!-- What a reader may choose for a query: tighter limits, and what Grafana and the query service send. -->
             <constraints>
                 <max_execution_time><min>1</min><max>{READER_MAX_EXECUTION_SECONDS}</max><changeable_in_readonly/></max_execution_time>
