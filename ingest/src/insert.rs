@@ -44,7 +44,7 @@ use self::{
 };
 use crate::{
     batch::Frozen,
-    config,
+    config::{Config, LONGEST_AGE},
     metrics::InsertMetrics,
     outside,
     spool::{Lent, Sent, Spool},
@@ -62,7 +62,9 @@ const REFUSALS: u32 = 5;
 
 /// First pause after a failure; doubles with each further one.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
-/// Longest pause: short enough that a returned server is noticed within half a minute, without any traffic.
+/// Longest pause of a small fleet: a returned server is noticed within half a minute, without any traffic. In a large one
+/// it is the age of a batch, so that attempts too keep to the fleet's budget: at 1,000 clusters every half a minute, each
+/// with its look, those that failed keep a server so busy that they fail again.
 const BACKOFF_LONGEST: Duration = Duration::from_secs(30);
 /// Longest pause that an answer may ask for with `Retry-After`: a proxy that asks for a day has lost its mind.
 const RETRY_AFTER_LONGEST: Duration = Duration::from_mins(5);
@@ -81,6 +83,7 @@ pub(crate) struct Inserter {
     heard: Arc<Heard>,
     spool: Arc<Spool>,
     metrics: InsertMetrics,
+    longest_pause: Duration,
 }
 
 /// The state of a batch on its way.
@@ -112,9 +115,9 @@ impl Way {
         self.unanswered.is_none_or(|unanswered| unanswered.elapsed() > CLIENT_LIMIT)
     }
 
-    async fn pause(&mut self) {
+    async fn pause(&mut self, longest: Duration) {
         self.failures = self.failures.saturating_add(1);
-        sleep(backoff(self.failures)).await;
+        sleep(backoff(self.failures, longest)).await;
     }
 }
 
@@ -127,11 +130,12 @@ enum Doubt {
 }
 
 impl Inserter {
-    pub(crate) fn new(clickhouse: &config::Clickhouse, spool: Arc<Spool>, metrics: InsertMetrics) -> Self {
+    pub(crate) fn new(config: &Config, spool: Arc<Spool>, metrics: InsertMetrics) -> Self {
         let heard = Arc::new(Heard::default());
-        let mut client = clickhouse.reach(outside::client(&heard)).with_compression(Compression::None);
+        let longest_pause = config.batch.max_age.clamp(BACKOFF_LONGEST, LONGEST_AGE);
+        let mut client = config.clickhouse.reach(outside::client(&heard)).with_compression(Compression::None);
         client.set_setting("max_execution_time", SERVER_LIMIT_S.to_string());
-        Self { client, heard, spool, metrics }
+        Self { client, heard, spool, metrics, longest_pause }
     }
 
     /// Lands every batch of the spool, oldest first, one at a time; ends when the spool is closed and empty.
@@ -203,7 +207,7 @@ impl Inserter {
                     return Landing::Refused;
                 }
                 sleep(self.heard.retry_after().unwrap_or_default().min(RETRY_AFTER_LONGEST)).await;
-                way.pause().await;
+                way.pause(self.longest_pause).await;
             } else if !retried || self.find(batch, way).await.rows >= piece.rows.end {
                 return Landing::Landed;
             } else {
@@ -269,7 +273,7 @@ impl Inserter {
                 Ok(found) => return found,
                 Err(error) => tracing::debug!(table = %batch.table, %error, "cannot look for a batch yet"),
             }
-            way.pause().await;
+            way.pause(self.longest_pause).await;
         }
     }
 
@@ -280,7 +284,7 @@ impl Inserter {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(%error, "the spool's ledger cannot be written, the batch waits"),
             }
-            way.pause().await;
+            way.pause(self.longest_pause).await;
         }
     }
 }
@@ -326,9 +330,9 @@ enum Landing {
 
 /// Full jitter: anything between zero and the doubled pause, so that a fleet that failed together does not come back
 /// together (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter>).
-fn backoff(failures: u32) -> Duration {
+fn backoff(failures: u32, longest: Duration) -> Duration {
     let doubled = BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    outside::random(Duration::ZERO..=doubled.min(BACKOFF_LONGEST))
+    outside::random(Duration::ZERO..=doubled.min(longest))
 }
 
 #[cfg(test)]
@@ -347,10 +351,10 @@ mod tests {
     #[test]
     fn pauses_grow_and_stay_bounded() {
         for failures in [0, 1, 2, 8, 40, u32::MAX] {
-            assert!(backoff(failures) <= BACKOFF_LONGEST);
+            assert!(backoff(failures, BACKOFF_LONGEST) <= BACKOFF_LONGEST);
         }
-        let longest_first = (0..1000).map(|_| backoff(1)).max().unwrap();
-        let longest_sixth = (0..1000).map(|_| backoff(6)).max().unwrap();
-        assert!(longest_first <= BACKOFF_FIRST && longest_sixth > BACKOFF_FIRST);
+        let longest = |failures, limit| (0..1000).map(|_| backoff(failures, limit)).max().unwrap();
+        assert!(longest(1, BACKOFF_LONGEST) <= BACKOFF_FIRST && longest(6, BACKOFF_LONGEST) > BACKOFF_FIRST);
+        assert!(longest(12, LONGEST_AGE) > 2 * BACKOFF_LONGEST, "those of a large fleet are longer");
     }
 }

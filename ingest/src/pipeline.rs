@@ -182,7 +182,7 @@ impl<R: Row> Lane<R> {
         };
         tasks.spawn_on(batcher.run(), writer);
         let metrics = shared.metrics.inserts.of(R::TABLE);
-        let inserter = Inserter::new(&shared.config.clickhouse, Arc::clone(&self.spool), metrics);
+        let inserter = Inserter::new(&shared.config, Arc::clone(&self.spool), metrics);
         tasks.spawn_on(inserter.run(), writer);
     }
 }
