@@ -65,8 +65,8 @@ async fn main() {
 }
 
 /// Prints figures of a line, which goes on.
-fn print(figures: &[String]) {
-    print!("{}", figures.iter().map(|figure| format!("{figure:>14}")).collect::<String>());
+fn go_on(figures: &[String]) {
+    figures.iter().for_each(|figure| print!("{figure:>14}"));
     io::stdout().flush().unwrap();
 }
 
@@ -122,7 +122,7 @@ impl Round {
         let server = Server::look(&client, from, window).await;
 
         let per_s = |count: u64| as_f64(count) / window.as_secs_f64();
-        print(&[
+        go_on(&[
             self.clusters.to_string(),
             format!("{:.1}", age.as_secs_f64()),
             format!("{:.0}", per_s(server.rows)),
@@ -144,7 +144,7 @@ impl Round {
         let (rows, distinct): (u64, u64) =
             one(&client, "SELECT count(), uniqExact(interaction_id) FROM interactions").await;
         assert_eq!(observed, landed, "a receipt does not add up to the rows that landed");
-        print(&[format!("{drain_s:.1}"), format!("{}/{}\n", observed - distinct, rows - distinct)]);
+        go_on(&[format!("{drain_s:.1}"), format!("{}/{}\n", observed - distinct, rows - distinct)]);
         clickhouse.stop().await.unwrap();
     }
 
