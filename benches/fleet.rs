@@ -66,7 +66,9 @@ async fn main() {
 
 /// Prints figures of a line, which goes on.
 fn go_on(figures: &[String]) {
-    figures.iter().for_each(|figure| print!("{figure:>14}"));
+    for figure in figures {
+        print!("{figure:>14}");
+    }
     io::stdout().flush().unwrap();
 }
 
