@@ -10,8 +10,8 @@
 //! (`CREATE … IF NOT EXISTS`, `CREATE OR REPLACE`, `RENAME TABLE IF EXISTS`), but it need not be repeatable once a later one
 //! ran. A test holds every statement to it (migrate/statement.rs).
 //!
-//! A migration that makes a table anew says how long it keeps its rows by default; what an operator chose for the old table
-//! is carried over (retention/live.rs).
+//! Migrations say how long rows are kept by default. Where one puts the tables of a rollup's steps into one, what an operator
+//! chose for them is carried over (retention/live.rs).
 //!
 //! Any number of runs may start at once: one migrates, the others wait for it (migrate/lock.rs).
 
