@@ -49,6 +49,14 @@ const READER_MAX_QUERIES: u32 = 100;
 const READER_ROWS_PER_THREAD: u32 = 2_048;
 const READER_BYTES_PER_THREAD: u32 = 80 << 20;
 
+/// Values of one dictionary of a `LowCardinality` column on disk, before another one begins: as many as two bytes can number.
+/// ClickHouse's own 8,192 are passed within days by the guilds and users of a cluster, which then stand in several
+/// dictionaries each (`make bench BENCH="--bench encodings"`). Merges write with it; only the default profile reaches them.
+const DICTIONARY_SIZE: u32 = 65_536;
+
+/// At a time, of all clusters, as `shardlake schema users` has it: the rest is turned away, and comes again.
+const WRITER_MAX_QUERIES: u32 = 32;
+
 /// A reader may use one half of the server's memory, so that inserts and merges always find some.
 const READER_MEMORY_SHARE: u64 = 2;
 
@@ -146,7 +154,7 @@ fn users_file(options: &Options, passwords: &Passwords) -> String {
         writer_grants.push(format!("GRANT SELECT, INSERT ON {database}.*"));
         reader_grants.push(format!("GRANT SELECT ON {database}.*"));
     }
-    let writer = user(User::Writer, "default", passwords, &writer_grants);
+    let writer = user(User::Writer, "writer", passwords, &writer_grants);
     let reader = user(User::Reader, "reader", passwords, &reader_grants);
     let reader_memory_bytes = options.memory_limit_bytes / READER_MEMORY_SHARE;
     // The limit is for answers, so ClickHouse lifts it (0) for what one shard asks of another; at least 1 would cut that short.
@@ -159,7 +167,12 @@ fn users_file(options: &Options, passwords: &Passwords) -> String {
             <!-- As in any other ClickHouse server; `clickhouse-local` has them on. -->
             <implicit_select>0</implicit_select>
             <allow_introspection_functions>0</allow_introspection_functions>
+            <low_cardinality_max_dictionary_size>{DICTIONARY_SIZE}</low_cardinality_max_dictionary_size>
         </default>
+        <writer>
+            <profile>default</profile>
+            <max_concurrent_queries_for_user>{WRITER_MAX_QUERIES}</max_concurrent_queries_for_user>
+        </writer>
         <reader>
             <profile>default</profile>
             <readonly>1</readonly>

@@ -14,6 +14,10 @@
 //!   token may be spent: it goes again with a fresh one.
 //! - Was a retry answered 200, and yet nothing is there? Then too.
 //!
+//! A server that turns an insert away because it has enough to do has done nothing of it (`Verdict::Busy`), so no doubt
+//! comes of that, and it may be asked again sooner: it costs the server little. This is what ends the rush of a large fleet
+//! that comes back, or stops, all at once; looks and inserts without an end would keep the server from either.
+//!
 //! When a batch was sent last is noted in the spool's ledger. What cannot be known: whether a server that is back within
 //! some milliseconds of a sending was started after it, or after a sending whose note went with the power. Then the same
 //! token goes first; if it was spent without its rows, the views may count the batch twice, and the raw rows are right.
@@ -62,7 +66,7 @@ const REFUSALS: u32 = 5;
 
 /// First pause after a failure; doubles with each further one.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
-/// Longest pause of a small fleet: a returned server is noticed within half a minute, without any traffic. In a large one
+/// Longest pause of a small fleet, and after a server was busy: a returned server is noticed within half a minute, without any traffic. In a large one
 /// it is the age of a batch, so that attempts too keep to the fleet's budget: at 1,000 clusters every half a minute, each
 /// with its look, those that failed keep a server so busy that they fail again.
 const BACKOFF_LONGEST: Duration = Duration::from_secs(30);
@@ -188,6 +192,7 @@ impl Inserter {
                 Doubt::SameToken => {}
             }
             self.note_sending(way).await;
+            let before = (way.sent, way.knows_token);
             let started = Instant::now();
             (way.sent, way.knows_token) = (Some(started), true);
             self.heard.forget();
@@ -199,6 +204,9 @@ impl Inserter {
                 if answer::code(error).is_none() && verdict != Verdict::Split {
                     way.unanswered = Some(Instant::now());
                 }
+                if verdict == Verdict::Busy {
+                    (way.sent, way.knows_token) = before;
+                }
                 way.too_large = verdict == Verdict::Split;
                 way.refusals = if verdict == Verdict::Quarantine { way.refusals + 1 } else { 0 };
                 self.spool.in_trouble();
@@ -207,7 +215,7 @@ impl Inserter {
                     return Landing::Refused;
                 }
                 sleep(self.heard.retry_after().unwrap_or_default().min(RETRY_AFTER_LONGEST)).await;
-                way.pause(self.longest_pause).await;
+                way.pause(self.longest_pause_after(verdict)).await;
             } else if !retried || self.find(batch, way).await.rows >= piece.rows.end {
                 return Landing::Landed;
             } else {
@@ -266,14 +274,19 @@ impl Inserter {
         insert.end().await
     }
 
+    fn longest_pause_after(&self, verdict: Verdict) -> Duration {
+        if verdict == Verdict::Busy { BACKOFF_LONGEST } else { self.longest_pause }
+    }
+
     /// Looks for a batch until there is an answer.
     async fn find(&self, batch: &Frozen, way: &mut Way) -> Found {
         loop {
-            match look::look(&self.client, batch).await {
+            let error = match look::look(&self.client, batch).await {
                 Ok(found) => return found,
-                Err(error) => tracing::debug!(table = %batch.table, %error, "cannot look for a batch yet"),
-            }
-            way.pause(self.longest_pause).await;
+                Err(error) => error,
+            };
+            tracing::debug!(table = %batch.table, %error, "cannot look for a batch yet");
+            way.pause(self.longest_pause_after(answer::classify(&error, None))).await;
         }
     }
 

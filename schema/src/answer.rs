@@ -9,8 +9,10 @@ use clickhouse::error::Error;
 /// What to do with a batch after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// The same batch may land later: the server is away, busy or full.
+    /// The same batch may land later: the server is away or full, and what came of this attempt is not known.
     Retry,
+    /// The same batch may land later, and nothing of this attempt was done: the server has as much under way as it wants.
+    Busy,
     /// Part of this batch may land where all of it is too much: a proxy limits the size of a body, or the server its memory.
     Split,
     /// This batch can never land, others can: its content is refused.
@@ -25,6 +27,7 @@ impl Verdict {
     pub const fn as_str(self) -> &'static str {
         match self {
             Verdict::Retry => "retry",
+            Verdict::Busy => "busy",
             Verdict::Split => "split",
             Verdict::Quarantine => "quarantine",
             Verdict::Stop => "stop",
@@ -72,6 +75,10 @@ const NEEDS_A_HUMAN: &[u32] = &[
 /// `TOO_MANY_PARTS`: back-pressure, unless the insert itself touches too many partitions.
 const TOO_MANY_PARTS: u32 = 252;
 
+/// `TOO_MANY_SIMULTANEOUS_QUERIES`: turned away at the door, before the query was anything
+/// (`ProcessList::insert` in ClickHouse's `src/Interpreters/ProcessList.cpp`).
+const TOO_MANY_QUERIES: u32 = 202;
+
 /// `MEMORY_LIMIT_EXCEEDED`: of one insert, or of the whole server, which is back-pressure.
 const MEMORY_LIMIT: u32 = 241;
 
@@ -90,6 +97,7 @@ pub fn classify(error: &Error, status: Option<u16>) -> Verdict {
 
 fn classify_exception(text: &str) -> Verdict {
     match exception_code(text) {
+        Some(TOO_MANY_QUERIES) => Verdict::Busy,
         Some(TOO_MANY_PARTS) if text.contains("Too many partitions") => Verdict::Quarantine,
         Some(MEMORY_LIMIT) if text.contains("Query memory limit") || text.contains("(for query)") => Verdict::Split,
         Some(code) if POISON.contains(&code) => Verdict::Quarantine,

@@ -1,7 +1,8 @@
 //! Three users, each with the rights that its work needs and no other.
 //!
 //! - The **writer** inserts into the raw tables, and reads as much of them as it takes to see whether a batch has landed: its
-//!   identity, its time, and how many rows there are. It never reads what was recorded.
+//!   identity, its time, and how many rows there are. It never reads what was recorded. Only so many of its inserts run at
+//!   a time, however many clusters send.
 //! - The **reader** selects from the database, within limits; it may choose tighter ones, and more time up to a bound. It
 //!   reaches nothing outside: no files, no other server, no other database.
 //! - The **migrator** creates, alters and drops tables in the database and in the scratch databases of `verify`.
@@ -65,6 +66,10 @@ const READER_DEFAULT_RESULT_ROWS: u64 = 1_000_000;
 const READER_MAX_RESULT_ROWS: u64 = 20_000_000;
 /// At a time. More would only wait for each other.
 const READER_MAX_QUERIES: u64 = 100;
+/// Inserts and looks at a time, of all clusters: as many as 32 processors can work at, and some 3 GB if each carries a whole
+/// batch. A fleet that comes back or stops all at once sends thousands; what is turned away costs the server little, and the
+/// writer tries again (`Verdict::Busy`). Let in, they would all take so long that none of them ends in time.
+const WRITER_MAX_QUERIES: u64 = 32;
 /// From how many rows and bytes on a second thread reads with the first: eight granules of a rollup, whose states cost some
 /// microseconds each. ClickHouse's own 163,840 rows are meant for numbers, and would have a year of states read by one.
 const READER_ROWS_PER_THREAD: u64 = 2_048;
@@ -94,6 +99,14 @@ impl Role {
             Self::Writer => "writer",
             Self::Reader => "reader",
             Self::Migrator => "migrator",
+        }
+    }
+
+    fn settings(self) -> &'static [Setting] {
+        match self {
+            Self::Writer => &WRITER_SETTINGS,
+            Self::Reader => &READER_SETTINGS,
+            Self::Migrator => &[],
         }
     }
 }
@@ -131,7 +144,7 @@ pub struct Users {
     hashes: BTreeMap<Role, String>,
 }
 
-/// A setting of the reader.
+/// A setting of a user.
 struct Setting {
     name: &'static str,
     value: Option<u64>,
@@ -152,6 +165,8 @@ const fn up_to(name: &'static str, value: u64, max: u64) -> Setting {
 const fn free(name: &'static str) -> Setting {
     Setting { name, value: None, max: None, is_free: true }
 }
+
+const WRITER_SETTINGS: [Setting; 1] = [fixed("max_concurrent_queries_for_user", WRITER_MAX_QUERIES)];
 
 /// Limits, and what the query service and Grafana send with a query.
 const READER_SETTINGS: [Setting; 12] = [
@@ -235,13 +250,13 @@ impl Users {
                 statements.push(format!("CREATE USER IF NOT EXISTS {identified}"));
                 statements.push(format!("ALTER USER {identified}"));
             }
-            if role == Role::Reader {
+            let mut settings: Vec<_> = role.settings().iter().map(|setting| self.setting_sql(setting)).collect();
+            if role == Role::Reader && self.in_cluster() {
+                settings.push(format!("{} = '{}'", IN_CLUSTERS.0, IN_CLUSTERS.1));
+            }
+            if !settings.is_empty() {
                 statements.push(format!("CREATE SETTINGS PROFILE IF NOT EXISTS {name}"));
-                let mut settings = READER_SETTINGS.each_ref().map(|setting| self.setting_sql(setting)).join(", ");
-                if self.in_cluster() {
-                    let _ = write!(settings, ", {} = '{}'", IN_CLUSTERS.0, IN_CLUSTERS.1); // to a String
-                }
-                statements.push(format!("ALTER SETTINGS PROFILE {name} SETTINGS {settings}"));
+                statements.push(format!("ALTER SETTINGS PROFILE {name} SETTINGS {}", settings.join(", ")));
                 statements.push(format!("ALTER USER {name} SETTINGS PROFILE {name}"));
             }
             statements.push(format!("GRANT {} TO {name} WITH REPLACE OPTION", self.rights(role).join(", ")));

@@ -20,12 +20,14 @@ use clickhouse::{Client, Compression, error::Error};
 use shardlake_embedded::{Clickhouse, Options, User};
 use shardlake_schema::answer::{
     self,
-    Verdict::{self, Quarantine, Retry, Split, Stop},
+    Verdict::{self, Busy, Quarantine, Retry, Split, Stop},
 };
 use tokio::{net::TcpListener, time::sleep};
 
 /// Listed, and not provoked: see the head.
 const UNPROVOKED: [u32; 3] = [192, 193, 194];
+/// Provoked beside a query that runs: see `a_server_that_has_enough_to_do_does_nothing_of_one_more_insert`.
+const PROVOKED_BESIDE: u32 = 202;
 /// Codes end below this (`ErrorCodes.cpp`).
 const PAST_ALL_CODES: u32 = 2_000;
 
@@ -235,6 +237,7 @@ async fn every_listed_code_is_what_the_server_answers() {
     let server = Server::start().await;
     let mut wrong = Vec::new();
     let mut provoked = BTreeSet::from(UNPROVOKED);
+    provoked.insert(PROVOKED_BESIDE);
     for case in poison().into_iter().chain(needs_a_human()).chain(passes()) {
         wrong.extend(differs(&case, &server.fail(&case).await));
         provoked.extend((case.verdict != Retry).then_some(case.code));
@@ -250,24 +253,58 @@ async fn every_listed_code_is_what_the_server_answers() {
     server.clickhouse.stop().await.unwrap();
 }
 
+/// Runs until it is killed.
+const SLOW: &str = "INSERT INTO t SELECT sleepEachRow(1) FROM numbers(100)";
+const SLOWLY: [(&str, &str); 3] =
+    [("query_id", "slow"), ("max_block_size", "1"), ("function_sleep_max_microseconds_per_block", "0")];
+
+/// Waits for [`SLOW`].
+async fn runs(admin: &Client) {
+    let running = "SELECT count() FROM system.processes WHERE query_id = 'slow'";
+    while admin.query_raw(running).fetch_one::<u64>().await.unwrap() == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn kill(admin: &Client) {
+    admin.query_raw("KILL QUERY WHERE query_id = 'slow' SYNC").execute().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_has_enough_to_do_does_nothing_of_one_more_insert() {
+    let server = Server::start().await;
+    let (admin, writer) = (server.client(User::Admin), server.client(User::Writer).with_database("shardlake"));
+    let beside = async {
+        runs(&admin).await;
+        let rows = column("n", UInt8Array::from(vec![7]));
+        let one = [("max_concurrent_queries_for_user", "1")];
+        let turned_away = insert(&writer, ARROW, &rows, &one).await.unwrap_err();
+        assert_eq!(answer::code(&turned_away), Some(PROVOKED_BESIDE), "{turned_away}");
+        assert_eq!(answer::classify(&turned_away, None), Busy);
+        let sevens = "SELECT count() FROM shardlake.t WHERE n = 7";
+        assert_eq!(admin.query_raw(sevens).fetch_one::<u64>().await.unwrap(), 0);
+        insert(&writer, ARROW, &rows, &[]).await.unwrap();
+        assert_eq!(admin.query_raw(sevens).fetch_one::<u64>().await.unwrap(), 1);
+        kill(&admin).await;
+    };
+    let (killed, ()) = tokio::join!(insert(&writer, SLOW, b"", &SLOWLY), beside);
+    assert!(killed.is_err());
+    server.clickhouse.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_killed_query_and_a_server_that_is_away_are_tried_again() {
     let server = Server::start().await;
     let writer = server.client(User::Writer).with_database("shardlake");
-    let slow = "INSERT INTO t SELECT sleepEachRow(1) FROM numbers(100)";
-    let settings = [("query_id", "slow"), ("max_block_size", "1"), ("function_sleep_max_microseconds_per_block", "0")];
     let admin = server.client(User::Admin);
-    let kill = async {
-        let running = "SELECT count() FROM system.processes WHERE query_id = 'slow'";
-        while admin.query_raw(running).fetch_one::<u64>().await.unwrap() == 0 {
-            sleep(Duration::from_millis(10)).await;
-        }
-        let twin = insert(&writer, slow, b"", &settings).await.unwrap_err();
+    let beside = async {
+        runs(&admin).await;
+        let twin = insert(&writer, SLOW, b"", &SLOWLY).await.unwrap_err();
         assert!(twin.to_string().contains("(QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING)"), "{twin}");
         assert_eq!(answer::classify(&twin, None), Retry);
-        admin.query_raw("KILL QUERY WHERE query_id = 'slow' SYNC").execute().await.unwrap();
+        kill(&admin).await;
     };
-    let (killed, ()) = tokio::join!(insert(&writer, slow, b"", &settings), kill);
+    let (killed, ()) = tokio::join!(insert(&writer, SLOW, b"", &SLOWLY), beside);
     let killed = killed.unwrap_err();
     assert!(killed.to_string().contains("(QUERY_WAS_CANCELLED)"), "{killed}");
     assert_eq!(answer::classify(&killed, None), Retry);

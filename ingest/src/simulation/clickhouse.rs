@@ -215,11 +215,12 @@ impl Clickhouse {
         }
         count("requests that were refused");
         let says = |status, text: &str| Answer::Says(status, text.into());
-        Some(match self.chance.borrow_mut().random_range(0..5) {
+        Some(match self.chance.borrow_mut().random_range(0..6) {
             0 => says(500, "Code: 241. DB::Exception: Memory limit (total) exceeded"),
             1 => says(500, "Code: 252. DB::Exception: Too many parts (3001)"),
             2 => says(503, "<html>Service Unavailable</html>"),
             3 => says(500, "Code: 497. DB::Exception: not enough privileges"),
+            4 => says(429, "Code: 202. DB::Exception: Too many simultaneous queries for user"),
             _ => Answer::Cut,
         })
     }

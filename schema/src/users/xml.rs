@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{IN_CLUSTERS, READER_SETTINGS, Role, Users, UsersError};
+use super::{IN_CLUSTERS, Role, Users, UsersError};
 
 impl Users {
     /// The users as XML for a file in the server's `users.d/`. It holds hashes: nobody but the server should read it.
@@ -10,17 +10,20 @@ impl Users {
     /// # Errors
     /// [`UsersError::NoPassword`].
     pub fn xml(&self) -> Result<String, UsersError> {
-        let reader = self.name(Role::Reader);
-        let mut users = String::new();
+        let (mut profiles, mut users) = (String::new(), String::new());
         for role in Role::ALL {
             let name = self.name(role);
             let hash = self.hashes.get(&role).ok_or(UsersError::NoPassword { role })?;
-            let profile = if role == Role::Reader { &reader } else { "default" };
+            let has_profile = !role.settings().is_empty();
+            let profile = if has_profile { &name } else { "default" };
             let rights = self.rights(role).into_iter().fold(String::new(), |mut rights, right| {
                 // Names are plain, so nothing here needs escaping.
                 let _ = write!(rights, "\n                <query>GRANT {right}</query>"); // to a String
                 rights
             });
+            if has_profile {
+                let _ = write!(profiles, "\n        <{name}>{}\n        </{name}>", self.profile(role)); // to a String
+            }
             let _ = write!(
                 users,
                 "
@@ -37,22 +40,19 @@ impl Users {
         Ok(format!(
             "<!-- Made by `shardlake schema users`. -->
 <clickhouse>
-    <profiles>
-        <{reader}>{}
-        </{reader}>
+    <profiles>{profiles}
     </profiles>
     <users>{users}
     </users>
 </clickhouse>
-",
-            self.profile()
+"
         ))
     }
 
-    /// The reader's settings and what may be chosen for a query.
-    fn profile(&self) -> String {
+    /// A user's settings and what may be chosen for a query.
+    fn profile(&self, role: Role) -> String {
         let (mut values, mut constraints) = (String::new(), String::new());
-        for setting in &READER_SETTINGS {
+        for setting in role.settings() {
             let name = setting.name;
             if let Some(value) = setting.value {
                 let _ = write!(values, "\n            <{name}>{value}</{name}>"); // writing to a String cannot fail
@@ -63,10 +63,13 @@ impl Users {
                 let _ = write!(constraints, "\n                <{name}>{min}{max}<changeable_in_readonly/></{name}>");
             }
         }
-        if self.in_cluster() {
+        if role == Role::Reader && self.in_cluster() {
             let (name, value) = IN_CLUSTERS;
             let _ = write!(values, "\n            <{name}>{value}</{name}>");
         }
-        format!("{values}\n            <constraints>{constraints}\n            </constraints>")
+        if !constraints.is_empty() {
+            let _ = write!(values, "\n            <constraints>{constraints}\n            </constraints>");
+        }
+        values
     }
 }
