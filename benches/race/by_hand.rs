@@ -21,8 +21,8 @@ use crate::{
 const CHANNEL_ROWS: usize = 16_384;
 /// Rows taken off the channel at once.
 const TAKEN_AT_ONCE: usize = 1_024;
-/// The limits of our batches, beside their number of rows.
-const MAX_BYTES: u64 = 16 << 20;
+/// Of a batch, beside its number of rows: as in the crate's own example.
+const MAX_BYTES: u64 = 50_000_000;
 const PERIOD: Duration = Duration::from_secs(5);
 /// A batch is sent again so many times, after pauses that double from the first: 32 s in all.
 const RETRIES: u32 = 7;

@@ -49,7 +49,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         if is_chosen("clean", &COURSES) {
-            println!("{}", clean::run(&lanes).await);
+            for batch_rows in clean::BATCH_ROWS {
+                println!("{}", clean::run(&lanes, batch_rows).await);
+            }
         }
         if is_chosen("faulty", &COURSES) {
             println!("{}", faulty::run(&lanes).await);

@@ -11,11 +11,13 @@ use crate::{
     events::Events,
 };
 
-/// Rows of the queue in the clean course, and the most that are not in a batch yet: a bot whose queue is full loses rows
-/// and a race at full speed would fill any queue, so the recording waits instead.
-const QUEUE_ROWS: usize = 1 << 17;
-/// Rows that are recorded and have not landed, at most: two batches on their way while a third one fills.
-const IN_FLIGHT: u64 = 160_000;
+/// Batches that the queue has room for in the clean course, and the most that is not in a batch yet: a bot whose queue is
+/// full loses rows and a race at full speed would fill any queue, so the recording waits instead.
+const QUEUED_BATCHES: usize = 2;
+/// What is recorded and has not landed, at most: two batches on their way while a third one fills.
+const BATCHES_IN_FLIGHT: usize = 3;
+/// Memory of a row before it is encoded, at most.
+const ROW_BYTES: usize = 512;
 const LOOK_AGAIN: Duration = Duration::from_micros(200);
 const DRAIN: Duration = Duration::from_mins(2);
 
@@ -27,7 +29,7 @@ pub(crate) fn run(job: &Job, events: &mut Events) -> Finish {
 
     let mut stopwatch = Stopwatch::start();
     let pause = || {
-        while job.per_second == 0 && is_ahead(&recorder) {
+        while job.per_second == 0 && is_ahead(&recorder, job.batch_rows) {
             thread::sleep(LOOK_AGAIN);
         }
     };
@@ -44,18 +46,20 @@ fn config(job: &Job) -> Config {
     config.clickhouse.user.clone_from(&job.user);
     config.clickhouse.password = job.password.clone().into();
     config.batch.max_rows = job.batch_rows;
+    config.batch.max_bytes = config.batch.max_bytes.max(job.batch_rows * ROW_BYTES);
     config.spool.directory = Some(job.spool.clone());
     config.spool.journal = if job.lane == Lane::Always { Journal::Always } else { Journal::Spill };
     config.user_key = Some("key".into());
     if job.per_second == 0 {
-        config.queue_rows = QUEUE_ROWS;
+        config.queue_rows = QUEUED_BATCHES * job.batch_rows;
     }
     config
 }
 
-fn is_ahead(recorder: &Recorder) -> bool {
+fn is_ahead(recorder: &Recorder, batch_rows: usize) -> bool {
     let accounts = recorder.accounts();
     let interactions = accounts.iter().find(|account: &&Account| account.table == Table::Interactions).unwrap();
     let in_memory = interactions.in_memory;
-    in_memory + 2_000 > QUEUE_ROWS as u64 || in_memory + interactions.spooled > IN_FLIGHT
+    let batches = |number: usize| (number * batch_rows) as u64;
+    in_memory + 2_000 > batches(QUEUED_BATCHES) || in_memory + interactions.spooled > batches(BATCHES_IN_FLIGHT)
 }

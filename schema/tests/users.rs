@@ -143,8 +143,8 @@ async fn the_migrator_does_all_of_its_work_and_nothing_else() {
 async fn the_writer_inserts_and_sees_whether_it_landed() {
     let server = migrated().await;
     let writer = server.user(Role::Writer);
-    let at_a_time = "SELECT getSetting('max_concurrent_queries_for_user')";
-    assert_eq!(writer.query_raw(at_a_time).fetch_one::<u64>().await.unwrap(), 32);
+    let at_a_time = "SELECT value FROM system.settings WHERE name = 'max_concurrent_queries_for_user'";
+    assert_eq!(writer.query_raw(at_a_time).fetch_one::<String>().await.unwrap(), "32");
     for table in Table::ALL {
         // When a process was seen is what counts as its time in `batches`, and nothing from 1970 stays there for long.
         let seen = if table == Table::Processes { ", last_seen_at" } else { "" };
