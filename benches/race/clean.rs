@@ -8,7 +8,7 @@ use crate::{
     server::Server,
 };
 
-const ROWS: u64 = 1_000_000;
+const ROWS: u64 = 2_000_000;
 pub(crate) const BATCH_ROWS: [usize; 2] = [50_000, 250_000];
 const ROUNDS: usize = 3;
 
