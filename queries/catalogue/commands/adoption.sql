@@ -68,46 +68,55 @@ WHERE command != '' -- with no row at all, the fill makes a series without a nam
 ORDER BY time, command
 
 -- from the rollup:
+-- Only the commands that are shown are merged one by one; all together are merged once.
 WITH
-    {edges:Array(Int64)} AS edges,
-    used AS
+    {edges:Array(Int64)} AS edges
+SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, command, uses AS interactions, guilds, guild_share, users, user_share
+FROM
+(
+    SELECT
+        transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
+        command,
+        uses,
+        used.guilds AS guilds,
+        used.guilds / nullIf(everyone.guilds, 0) AS guild_share,
+        used.users AS users,
+        used.users / nullIf(everyone.users, 0) AS user_share
+    FROM
     (
         SELECT
             roundDown(1000 * toInt64(time), edges) AS edge,
             command,
             sum({rollup:Identifier}.interactions) AS uses,
-            uniqCombinedMergeState(12)({rollup:Identifier}.guilds) AS in_guilds,
-            uniqCombinedMergeState(12)({rollup:Identifier}.users) AS by_users
+            uniqCombinedMerge(12)({rollup:Identifier}.guilds) AS guilds,
+            uniqCombinedMerge(12)({rollup:Identifier}.users) AS users
         FROM {rollup:Identifier}
         WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
             AND (empty({type:Array(String)}) OR type IN {type:Array(String)})
+            AND command IN
+            (
+                SELECT command
+                FROM {rollup:Identifier}
+                WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
+                    AND (empty({type:Array(String)}) OR type IN {type:Array(String)})
+                    AND (empty({command:Array(String)}) OR command IN {command:Array(String)})
+                GROUP BY command
+                ORDER BY sum({rollup:Identifier}.interactions) DESC, command
+                LIMIT {limit:UInt32} OFFSET {offset:UInt64}
+            )
         GROUP BY command, edge
-    )
-SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, command, uses AS interactions, guilds, guild_share, users, user_share
-FROM
-(
-    SELECT transform(edge, edges, arrayEnumerate(edges), 0) AS bucket, command, uses, guilds, guild_share, users, user_share
-    FROM
+    ) AS used
+    INNER JOIN
     (
         SELECT
-            edge,
-            command,
-            uses,
-            finalizeAggregation(in_guilds) AS guilds,
-            guilds / nullIf(uniqCombinedMerge(12)(in_guilds) OVER (PARTITION BY edge), 0) AS guild_share,
-            finalizeAggregation(by_users) AS users,
-            users / nullIf(uniqCombinedMerge(12)(by_users) OVER (PARTITION BY edge), 0) AS user_share
-        FROM used
-    )
-    WHERE command IN
-    (
-        SELECT command
-        FROM used
-        WHERE empty({command:Array(String)}) OR command IN {command:Array(String)}
-        GROUP BY command
-        ORDER BY sum(uses) DESC, command
-        LIMIT {limit:UInt32} OFFSET {offset:UInt64}
-    )
+            roundDown(1000 * toInt64(time), edges) AS edge,
+            uniqCombinedMerge(12)({rollup:Identifier}.guilds) AS guilds,
+            uniqCombinedMerge(12)({rollup:Identifier}.users) AS users
+        FROM {rollup:Identifier}
+        WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
+            AND (empty({type:Array(String)}) OR type IN {type:Array(String)})
+        GROUP BY edge
+    ) AS everyone USING (edge)
     ORDER BY command, bucket WITH FILL FROM 1 TO length(edges)
 )
 WHERE command != '' -- with no row at all, the fill makes a series without a name
