@@ -73,7 +73,7 @@ torture: engine build ## Breaks disks, processes and the network, long: about an
 		SHARDLAKE_FAULTS=$$(($(FAULTS) / 4)) run $(TORTURE) --test wire & \
 	done; \
 	wait; \
-	run $(TORTURE) --test hole --test crash --test large & \
+	run $(TORTURE) --test hole --test crash --test large --test busy & \
 	run $(TORTURE) --lib -- spool::fuzz spool::model & \
 	for part in $(BESIDE); do \
 		SHARDLAKE_DAMAGES=$$((($(DAMAGES) + 3) / 4)) run $(TORTURE) --test disk & \

@@ -66,9 +66,10 @@ const REFUSALS: u32 = 5;
 
 /// First pause after a failure; doubles with each further one.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
-/// Longest pause of a small fleet, and after a server was busy: a returned server is noticed within half a minute, without any traffic. In a large one
-/// it is the age of a batch, so that attempts too keep to the fleet's budget: at 1,000 clusters every half a minute, each
-/// with its look, those that failed keep a server so busy that they fail again.
+/// Longest pause of a small fleet, and of any after the server was busy: a returned server is noticed within half a minute,
+/// without any traffic. In a large one it is the age of a batch, so that attempts too keep to the fleet's budget: at 1,000
+/// clusters every half a minute, each with its look, those that failed keep a server so busy that they fail again. What is
+/// turned away costs too little for that, and the last ones of a drain should not sleep through its end.
 const BACKOFF_LONGEST: Duration = Duration::from_secs(30);
 /// Longest pause that an answer may ask for with `Retry-After`: a proxy that asks for a day has lost its mind.
 const RETRY_AFTER_LONGEST: Duration = Duration::from_mins(5);
