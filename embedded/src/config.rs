@@ -146,24 +146,13 @@ fn system_log(table: &str) -> String {
     )
 }
 
-fn users_file(options: &Options, passwords: &Passwords) -> String {
-    let admin = user(User::Admin, "default", passwords, &["GRANT ALL ON *.* WITH GRANT OPTION".to_owned()]);
-    let mut writer_grants = vec!["GRANT SELECT ON system.processes".to_owned()];
-    let mut reader_grants = Vec::new();
-    for database in &options.databases {
-        writer_grants.push(format!("GRANT SELECT, INSERT ON {database}.*"));
-        reader_grants.push(format!("GRANT SELECT ON {database}.*"));
-    }
-    let writer = user(User::Writer, "writer", passwords, &writer_grants);
-    let reader = user(User::Reader, "reader", passwords, &reader_grants);
+/// What applies to whom.
+fn profiles(options: &Options) -> String {
     let reader_memory_bytes = options.memory_limit_bytes / READER_MEMORY_SHARE;
     // The limit is for answers, so ClickHouse lifts it (0) for what one shard asks of another; at least 1 would cut that short.
     let min_result_rows = if options.cluster.is_some() { "" } else { "<min>1</min>" };
     format!(
-        "<!-- Written anew at each start. Add to it with files in users.d/. -->
-<clickhouse>
-    <profiles>
-        <default>
+        "        <default>
             <!-- As in any other ClickHouse server; `clickhouse-local` has them on. -->
             <implicit_select>0</implicit_select>
             <allow_introspection_functions>0</allow_introspection_functions>
@@ -199,7 +188,26 @@ fn users_file(options: &Options, passwords: &Passwords) -> String {
         <console>
             <max_sessions_for_user>1</max_sessions_for_user>
         </console>
-    </profiles>
+"
+    )
+}
+
+fn users_file(options: &Options, passwords: &Passwords) -> String {
+    let admin = user(User::Admin, "default", passwords, &["GRANT ALL ON *.* WITH GRANT OPTION".to_owned()]);
+    let mut writer_grants = vec!["GRANT SELECT ON system.processes".to_owned()];
+    let mut reader_grants = Vec::new();
+    for database in &options.databases {
+        writer_grants.push(format!("GRANT SELECT, INSERT ON {database}.*"));
+        reader_grants.push(format!("GRANT SELECT ON {database}.*"));
+    }
+    let writer = user(User::Writer, "writer", passwords, &writer_grants);
+    let reader = user(User::Reader, "reader", passwords, &reader_grants);
+    let profiles = profiles(options);
+    format!(
+        "<!-- Written anew at each start. Add to it with files in users.d/. -->
+<clickhouse>
+    <profiles>
+{profiles}    </profiles>
     <users>
 {admin}{writer}{reader}
         <!-- The engine's console logs in under this name, without a password, before any listener is open. Its session is the only
