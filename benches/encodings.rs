@@ -70,7 +70,7 @@ const DICTIONARY: &str = "<clickhouse><profiles><default><low_cardinality_max_di
 const BY_TIME: &str = "cluster, time";
 
 /// Sort key and changed columns.
-const VARIANTS: [(&str, &[&str]); 18] = [
+const VARIANTS: [(&str, &[&str]); 17] = [
     (BY_TIME, &[]),
     ("cluster, type, command, time", &[]),
     ("cluster, guild_id, time", &[]),
@@ -78,7 +78,6 @@ const VARIANTS: [(&str, &[&str]); 18] = [
     (BY_TIME, &["time DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))"]),
     (BY_TIME, &["time DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1))"]),
     (BY_TIME, &["batch UInt64"]),
-    (BY_TIME, &["batch UInt64 CODEC(Delta, T64, ZSTD(1))"]),
     (BY_TIME, &["delivery_lag_ms LowCardinality(Int64) CODEC(ZSTD(1))"]),
     (BY_TIME, &["guild_id UInt64 CODEC(ZSTD(1))"]),
     (BY_TIME, &["guild_id LowCardinality(UInt64) CODEC(ZSTD(6))"]),

@@ -68,7 +68,7 @@ const READER_MAX_RESULT_ROWS: u64 = 20_000_000;
 const READER_MAX_QUERIES: u64 = 100;
 /// Inserts and looks at a time, of all clusters: as many as 32 processors can work at. A fleet that keeps to its budget has
 /// one or two under way. One that comes back or stops all at once sends thousands; what is turned away costs the server
-/// little, and the writer tries again (`Verdict::Busy`). Let in, they would all take so long that none of them ends in time.
+/// little, and the writer tries again (`Verdict::Busy`). Let in, they would all run at once, and too slowly to end in time.
 const WRITER_MAX_QUERIES: u64 = 32;
 /// From how many rows and bytes on a second thread reads with the first: eight granules of a rollup, whose states cost some
 /// microseconds each. ClickHouse's own 163,840 rows are meant for numbers, and would have a year of states read by one.
