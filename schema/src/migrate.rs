@@ -73,6 +73,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(12, "delivery_lag", "0012_delivery_lag.sql"),
     migration!(13, "one_table_per_rollup", "0013_one_table_per_rollup.sql"),
     migration!(14, "one_table_of_dispatches", "0014_one_table_of_dispatches.sql"),
+    migration!(15, "rollups_from_minutes", "0015_rollups_from_minutes.sql"),
 ];
 
 /// Why a database could not be brought to this build's schema.

@@ -104,6 +104,8 @@ pub const INSERT_SETTINGS: &[(&str, &str)] = &[
     ("max_insert_block_size", "1048449"),
     ("min_insert_block_size_rows", "1048449"),
     ("min_insert_block_size_bytes", "268402944"),
+    // What a view makes of a block has each key once: merging it before it is written would only copy its states.
+    ("optimize_on_insert", "0"),
     // A column that we misspell must fail, not be filled with defaults.
     ("input_format_arrow_allow_missing_columns", "0"),
     ("input_format_null_as_default", "0"),

@@ -8,7 +8,7 @@ use std::{fmt::Write as _, iter};
 use clickhouse::{Client, error::Error};
 use serde_json::{Value, json};
 use shardlake_embedded::{Clickhouse, Options, User};
-use shardlake_schema::migrate;
+use shardlake_schema::migrate::{self, MIGRATIONS};
 use time::OffsetDateTime;
 
 const MINUTE_MS: i64 = 60_000;
@@ -65,18 +65,28 @@ fn middle_ms() -> i64 {
 struct Lake {
     clickhouse: Clickhouse,
     client: Client,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Lake {
     async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let lake = Self::over(tempfile::tempdir().unwrap()).await;
+        migrate::apply(&lake.client, "shardlake").await.unwrap();
+        lake
+    }
+
+    /// A server over what is in the directory.
+    async fn over(directory: tempfile::TempDir) -> Self {
         let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
         let admin = clickhouse.credentials(User::Admin);
         let client = Client::default().with_url(clickhouse.url()).with_database("shardlake");
         let client = client.with_user(admin.user).with_password(admin.password);
-        migrate::apply(&client, "shardlake").await.unwrap();
-        Self { clickhouse, client, _directory: directory }
+        Self { clickhouse, client, directory }
+    }
+
+    async fn restarted(self) -> Self {
+        self.clickhouse.stop().await.unwrap();
+        Self::over(self.directory).await
     }
 
     async fn insert(&self, table: &str, token: &str, rows: &[Value]) -> Result<(), Error> {
@@ -237,6 +247,37 @@ async fn an_insert_that_died_between_two_views_is_made_whole_by_its_retry() {
     assert!(was_partial, "no insert left its raw rows without a rollup: nothing was tested");
     assert_eq!(lake.number("SELECT count() FROM interactions").await, 800);
     assert_eq!(lake.differing().await, []);
+    lake.clickhouse.stop().await.unwrap();
+}
+
+/// The last schema whose views made hours, days and weeks of rows, not of minutes.
+const BEFORE_MINUTES: usize = 14;
+
+/// A view's name in tokens is its UUID after some statements, until the server is started again.
+#[tokio::test]
+async fn what_landed_is_known_after_the_views_were_made_anew_and_after_a_restart() {
+    let lake = Lake::over(tempfile::tempdir().unwrap()).await;
+    migrate::apply_these(&lake.client, "shardlake", &MIGRATIONS[..BEFORE_MINUTES]).await.unwrap();
+    let before = interactions(1, 400, middle_ms(), DAY_MS);
+    lake.insert("interactions", "before", &before).await.unwrap();
+    migrate::apply(&lake.client, "shardlake").await.unwrap();
+    lake.insert("interactions", "before", &before).await.unwrap();
+    let after = interactions(2, 400, middle_ms(), DAY_MS);
+    lake.insert("interactions", "after", &after).await.unwrap();
+    for (table, rows) in other_rows(1) {
+        lake.insert(table, table, &rows).await.unwrap();
+    }
+    assert_eq!(lake.differing().await, [], "made anew");
+
+    let lake = lake.restarted().await;
+    for (token, rows) in [("before", &before), ("after", &after)] {
+        lake.insert("interactions", token, rows).await.unwrap();
+    }
+    for (table, rows) in other_rows(1) {
+        lake.insert(table, table, &rows).await.unwrap();
+    }
+    assert_eq!(lake.number("SELECT count() FROM interactions").await, 800);
+    assert_eq!(lake.differing().await, [], "started again");
     lake.clickhouse.stop().await.unwrap();
 }
 

@@ -50,13 +50,9 @@ mod tests {
         if let Some(alter) = first.strip_prefix("ALTER TABLE ") {
             // One action a line, the first beside the name of the table or below it.
             let beside = alter.split_once(' ').map(|(_, action)| action);
-            let mut actions: Vec<&str> = beside.into_iter().chain(lines).collect();
-            if let Some(query) = actions.iter().position(|action| action.starts_with("MODIFY QUERY")) {
-                actions.truncate(query); // what follows is the query
-            } else if actions.is_empty() {
-                return false;
-            }
-            return actions.iter().all(|action| REPEATABLE_ACTIONS.iter().any(|start| action.starts_with(start)));
+            let actions: Vec<&str> = beside.into_iter().chain(lines).collect();
+            return !actions.is_empty()
+                && actions.iter().all(|action| REPEATABLE_ACTIONS.iter().any(|start| action.starts_with(start)));
         }
         if first.starts_with("INSERT INTO ") {
             return statement.contains(" NOT IN (SELECT "); // adds what is not there
@@ -84,7 +80,6 @@ mod tests {
             "RENAME TABLE IF EXISTS a TO b",
             "ALTER TABLE a\n    ADD COLUMN IF NOT EXISTS b UInt8 COMMENT 'x',\n    DROP COLUMN IF EXISTS c",
             "ALTER TABLE a MODIFY TTL toDateTime(time) + INTERVAL 1 DAY",
-            "ALTER TABLE a MODIFY QUERY\nSELECT b\nFROM c",
         ] {
             assert!(is_repeatable(statement), "{statement}");
         }
@@ -97,6 +92,8 @@ mod tests {
             "ALTER TABLE a\nADD COLUMN IF NOT EXISTS b UInt8,\nDROP COLUMN c",
             "ALTER TABLE a\nUPDATE b = b + 1 WHERE 1",
             "TRUNCATE TABLE a",
+            // Changes what tokens of inserts are made of, until the server is started again: see 0015.
+            "ALTER TABLE a MODIFY QUERY SELECT b FROM c",
         ] {
             assert!(!is_repeatable(statement), "{statement}");
         }
