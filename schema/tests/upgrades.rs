@@ -125,7 +125,7 @@ async fn every_earlier_schema_with_data_in_it_is_brought_up_to_date() {
 const TABLE_PER_STEP: usize = 12;
 
 #[tokio::test]
-async fn what_somebody_keeps_longer_stays_when_its_table_becomes_one_of_several_steps() {
+async fn how_long_somebody_keeps_a_table_stays_when_it_is_made_anew() {
     let directory = tempfile::tempdir().unwrap();
     let clickhouse = Clickhouse::start(Options::new(directory.path())).await.unwrap();
     let admin = clickhouse.credentials(User::Admin);
@@ -133,7 +133,9 @@ async fn what_somebody_keeps_longer_stays_when_its_table_becomes_one_of_several_
     let client = client.with_database("shardlake");
     migrate::apply_these(&client, "shardlake", &MIGRATIONS[..TABLE_PER_STEP]).await.unwrap();
     let wanted: Vec<retention::Retention> =
-        ["interactions_by_cluster_1h=forever", "gateway_counts_1m=1y"].map(|one| one.parse().unwrap()).into();
+        ["interactions_by_cluster_1h=forever", "gateway_counts_1m=1y", "interactions_by_guild_1d=400d"]
+            .map(|one| one.parse().unwrap())
+            .into();
     retention::set(&client, "shardlake", &wanted).await.unwrap();
     for old in [
         "INSERT INTO interactions_by_cluster_1h (cluster, time, interactions) VALUES ('0', now() - INTERVAL 5 YEAR, 1)",

@@ -237,14 +237,17 @@ pub(super) async fn carry_out(
     Ok(())
 }
 
-/// What a migration is to say instead of `statement` so that what an operator chose is kept: where it sets the TTL of a
-/// rollup of several steps, and the tables with the names of its views are still there, of which it is made, theirs count.
+/// What a migration is to say instead of `statement` so that what an operator chose is kept: where it makes a table anew
+/// that has no time of its own, and where it sets that of a rollup of several steps.
 pub(crate) async fn carried_over(
     client: &Client,
     database: &str,
     statement: &str,
 ) -> clickhouse::error::Result<Option<String>> {
     let line = code_lines(statement).next().unwrap_or_default();
+    if let Some(table) = line.strip_prefix("CREATE OR REPLACE TABLE ") {
+        return made_anew(client, database, table, statement).await;
+    }
     let Some((table, default)) = line.strip_prefix("ALTER TABLE ").and_then(|rest| rest.split_once(" MODIFY TTL "))
     else {
         return Ok(None);
@@ -253,12 +256,28 @@ pub(crate) async fn carried_over(
     let tables = tables(client, database).await?;
     let mut keeps = default;
     for (view, step) in views {
+        // Of the table with that name the steps are made, where it is still there.
         if let Some(live) = tables.get(&view).filter(|live| live.step.is_none()) {
             // What somebody else made of it is not known: nothing goes then.
             keeps = keeps.with(step, live.keep().unwrap_or(Keep::Forever));
         }
     }
     Ok((keeps != default).then(|| format!("ALTER TABLE {table} MODIFY TTL {}", keeps.ttl("time"))))
+}
+
+/// `statement`, which makes `table` anew, with the TTL of the table that is there; `None`: there is none, or another one is said.
+async fn made_anew(
+    client: &Client,
+    database: &str,
+    table: &str,
+    statement: &str,
+) -> clickhouse::error::Result<Option<String>> {
+    if code_lines(statement).any(|line| line.starts_with("TTL ")) {
+        return Ok(None);
+    }
+    let tables = tables(client, database).await?;
+    let ttl = tables.get(table).map(|live| &live.ttl).filter(|ttl| !ttl.is_empty());
+    Ok(ttl.map(|ttl| statement.replacen("\nSETTINGS ", &format!("\nTTL {ttl}\nSETTINGS "), 1)))
 }
 
 fn failed(table: &str, source: clickhouse::error::Error) -> RetentionError {
