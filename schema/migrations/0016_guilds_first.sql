@@ -7,7 +7,7 @@
 -- rows are kept is (schema/src/retention/live.rs).
 ALTER TABLE interactions ADD CONSTRAINT IF NOT EXISTS not_before_its_views CHECK time < toDateTime64(0, 3, 'UTC');
 
-CREATE OR REPLACE TABLE interactions_by_guild_1d
+CREATE OR REPLACE TABLE interactions_by_guild_1d_next
 (
     guild_id     UInt64 COMMENT 'Snowflake of the guild; 0: not in a guild' CODEC(Delta, ZSTD(1)),
     time         DateTime('UTC') COMMENT 'Start of the day of the receipt, UTC' CODEC(Delta, ZSTD(1)),
@@ -29,5 +29,9 @@ COMMENT 'Interactions per guild and day'
 AS SELECT guild_id, time, interactions, succeeded, failed, panicked, timed_out, cancelled, users
 FROM interactions_by_guild_1d
 SETTINGS max_block_size = 65536, min_insert_block_size_rows = 1048576;
+
+DROP TABLE IF EXISTS interactions_by_guild_1d;
+
+RENAME TABLE IF EXISTS interactions_by_guild_1d_next TO interactions_by_guild_1d;
 
 ALTER TABLE interactions DROP CONSTRAINT IF EXISTS not_before_its_views;

@@ -149,6 +149,18 @@ async fn is_filled_as_by_its_view(shards: &[Client], statement: &str, copy: &str
     if target == "interactions_next" {
         return false; // made from a table that is gone
     }
+    if let Some(source) = target.strip_suffix("_next") {
+        for admin in shards {
+            run(admin, &format!("CREATE OR REPLACE TABLE {target} AS {source}")).await.unwrap();
+        }
+        run(&shards[0], copy).await.unwrap_or_else(|error| panic!("{error}\n{copy}"));
+        for admin in shards {
+            let [copied, there] = [target, source].map(|table| format!("SELECT count() FROM {table}"));
+            let (copied, there) = (number(admin, &copied).await, number(admin, &there).await);
+            assert!(copied == there && copied > 0, "{target}: {copied} copied, {there} in {source}");
+        }
+        return true;
+    }
     for admin in shards {
         run(admin, &format!("CREATE OR REPLACE TABLE by_views AS {target}")).await.unwrap();
         run(admin, &format!("EXCHANGE TABLES by_views AND {target}")).await.unwrap();

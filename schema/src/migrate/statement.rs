@@ -57,6 +57,10 @@ mod tests {
         if first.starts_with("INSERT INTO ") {
             return statement.contains(" NOT IN (SELECT "); // adds what is not there
         }
+        if let Some(made) = first.strip_prefix("CREATE OR REPLACE TABLE ").and_then(|rest| rest.split(' ').next()) {
+            // With replicas it is made empty, and then filled: of itself it would be filled with nothing.
+            return !statement.split_whitespace().collect::<Vec<_>>().windows(2).any(|words| words == ["FROM", made]);
+        }
         REPEATABLE.iter().copied().flatten().any(|start| first.starts_with(start))
     }
 
@@ -92,6 +96,7 @@ mod tests {
             "ALTER TABLE a\nADD COLUMN IF NOT EXISTS b UInt8,\nDROP COLUMN c",
             "ALTER TABLE a\nUPDATE b = b + 1 WHERE 1",
             "TRUNCATE TABLE a",
+            "CREATE OR REPLACE TABLE a\n(b UInt8) ENGINE = Null AS SELECT b\nFROM a\nSETTINGS max_threads = 1",
             // Changes what tokens of inserts are made of, until the server is started again: see 0015.
             "ALTER TABLE a MODIFY QUERY SELECT b FROM c",
         ] {

@@ -265,6 +265,9 @@ pub(crate) async fn carried_over(
     Ok((keeps != default).then(|| format!("ALTER TABLE {table} MODIFY TTL {}", keeps.ttl("time"))))
 }
 
+/// The name under which a table is made that is to take the place of another one.
+const NEXT: &str = "_next";
+
 /// `statement`, which makes `table` anew, with the TTL of the table that is there; `None`: there is none, or another one is said.
 async fn made_anew(
     client: &Client,
@@ -276,7 +279,7 @@ async fn made_anew(
         return Ok(None);
     }
     let tables = tables(client, database).await?;
-    let ttl = tables.get(table).map(|live| &live.ttl).filter(|ttl| !ttl.is_empty());
+    let ttl = tables.get(table.strip_suffix(NEXT).unwrap_or(table)).map(|live| &live.ttl).filter(|ttl| !ttl.is_empty());
     Ok(ttl.map(|ttl| statement.replacen("\nSETTINGS ", &format!("\nTTL {ttl}\nSETTINGS "), 1)))
 }
 
