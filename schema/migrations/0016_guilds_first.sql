@@ -1,6 +1,5 @@
 -- Interactions per guild and day, sorted by guild in partitions of a month; before, by day in partitions of a year. What one guild
--- did lies together, ranks are found in half the time, and a row takes less (benches/README.md). Granules are small, since the
--- states of a few guilds out of hundreds of thousands are what is read.
+-- did lies together, and a row takes half the bytes (benches/README.md).
 --
 -- The table is closed meanwhile, as in 0009. An insert that was on its way at that moment may be missing here, and one whose
 -- answer was lost shortly before may be counted twice: what a table remembers of tokens cannot be carried over. How long its
@@ -24,7 +23,7 @@ CREATE OR REPLACE TABLE interactions_by_guild_1d_next
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (guild_id, time)
-SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1, index_granularity = 1024
+SETTINGS non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1
 COMMENT 'Interactions per guild and day'
 AS SELECT guild_id, time, interactions, succeeded, failed, panicked, timed_out, cancelled, users
 FROM interactions_by_guild_1d

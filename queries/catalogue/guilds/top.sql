@@ -36,30 +36,31 @@ ORDER BY interactions DESC, interactions.guild_id
 LIMIT {limit:UInt32} OFFSET {offset:UInt64}
 
 -- from the rollup:
--- Ranked by a number first: users are states, and to merge those of every guild would take most of the time.
+-- Ranked by a number first, which also says what all are: users are states, and to merge those of every guild would take most
+-- of the time.
+WITH
+    (
+        SELECT (groupArray(guild_id), any(total))
+        FROM
+        (
+            SELECT {rollup:Identifier}.guild_id AS guild_id, sum(sum({rollup:Identifier}.interactions)) OVER () AS total
+            FROM {rollup:Identifier}
+            WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')} AND {rollup:Identifier}.guild_id != 0
+            GROUP BY {rollup:Identifier}.guild_id
+            ORDER BY sum({rollup:Identifier}.interactions) DESC, {rollup:Identifier}.guild_id
+            LIMIT {limit:UInt32} OFFSET {offset:UInt64}
+        )
+    ) AS ranked
 SELECT
     toString({rollup:Identifier}.guild_id) AS guild_id,
     sum({rollup:Identifier}.interactions) AS interactions,
-    interactions / assumeNotNull
-    ((
-        SELECT sum({rollup:Identifier}.interactions)
-        FROM {rollup:Identifier}
-        WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')} AND {rollup:Identifier}.guild_id != 0
-    )) AS share,
+    interactions / assumeNotNull(ranked.2) AS share,
     sum({rollup:Identifier}.tracked) AS tracked,
     sum({rollup:Identifier}.errors) AS errors,
     errors / nullIf(tracked, 0) AS error_ratio,
     uniqCombinedMerge(12)({rollup:Identifier}.users) AS users
 FROM {rollup:Identifier}
 WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
-    AND {rollup:Identifier}.guild_id IN
-    (
-        SELECT {rollup:Identifier}.guild_id
-        FROM {rollup:Identifier}
-        WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')} AND {rollup:Identifier}.guild_id != 0
-        GROUP BY {rollup:Identifier}.guild_id
-        ORDER BY sum({rollup:Identifier}.interactions) DESC, {rollup:Identifier}.guild_id
-        LIMIT {limit:UInt32} OFFSET {offset:UInt64}
-    )
+    AND {rollup:Identifier}.guild_id IN ranked.1
 GROUP BY {rollup:Identifier}.guild_id
 ORDER BY interactions DESC, {rollup:Identifier}.guild_id
