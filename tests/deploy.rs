@@ -115,6 +115,23 @@ fn systemd_accepts_the_unit() {
 }
 
 #[test]
+fn systemd_accepts_what_comes_beside_clickhouse_s_unit() {
+    const PROGRAM: &str = "/usr/local/bin/shardlake";
+    let drop_in = read("deploy/systemd/clickhouse-server.service.d/shardlake.conf");
+    assert!(drop_in.contains(&format!("ExecStartPre=-{PROGRAM} tokens ")));
+
+    let stand_in = std::env::current_exe().expect("this program has a path");
+    let folder = tempfile::tempdir().unwrap();
+    let beside = folder.path().join("clickhouse-server.service.d");
+    fs::create_dir(&beside).unwrap();
+    fs::write(beside.join("shardlake.conf"), drop_in.replace(PROGRAM, stand_in.to_str().unwrap())).unwrap();
+    let unit = format!("[Service]\nExecStart={}\n", stand_in.display());
+    fs::write(folder.path().join("clickhouse-server.service"), unit).unwrap();
+    let arguments = ["verify", "--man=no", "--recursive-errors=no", "./clickhouse-server.service"];
+    run("systemd-analyze", SYSTEMD_ANALYZE, folder.path(), &arguments);
+}
+
+#[test]
 fn every_variable_named_is_one_that_the_program_reads() {
     let mut program = String::new();
     let mut folders = vec![root().join("cli/src")];

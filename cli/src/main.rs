@@ -20,6 +20,8 @@ mod forget;
 
 mod clickhouse;
 
+mod tokens;
+
 mod simulate;
 
 mod demo;
@@ -70,6 +72,8 @@ enum Role {
     Forget(forget::Options),
     /// Run a ClickHouse server on this machine.
     Clickhouse(clickhouse::Options),
+    /// Before a ClickHouse server starts: take back what a killed one noted without its rows.
+    Tokens(tokens::Options),
     /// Run a Discord that is not there.
     Simulate(simulate::Options),
     /// Run all of it together, with a simulated bot.
@@ -124,6 +128,7 @@ async fn run(role: Role) -> anyhow::Result<ExitCode> {
         Role::Import(command) => import::run(command).await.context("import"),
         Role::Forget(options) => forget::run(options).await.context("forget"),
         Role::Clickhouse(options) => clickhouse::run(options).await.context("clickhouse"),
+        Role::Tokens(options) => tokens::run(&options).context("tokens"),
         Role::Simulate(options) => simulate::run(options).await.context("simulate"),
         Role::Demo(options) => demo::run(options).await.context("demo"),
         Role::Engine => unreachable!("main handles it before anything else is started"),

@@ -153,7 +153,7 @@ impl Drop for DataDir {
 
 /// Unlocks a file now. Closing it is not enough: a child that another thread is just starting has a copy of it until it runs its
 /// program, and the lock with it.
-fn let_go(file: &File) {
+pub(crate) fn let_go(file: &File) {
     // If this fails, closing it has to do.
     let _ = file.unlock();
 }

@@ -28,6 +28,8 @@
 //!   own faults without taking the bot along.
 //! - **A pseudo-terminal**, because without one the engine believes it is part of a script and aborts on the first exception that
 //!   leaves a connection: half an HTTP header, or one wrong password over TCP, would end it (`tests/server/hostile.rs`).
+//! - **Before each start**, tokens of inserts that a killed server noted without keeping their rows are taken back (`tokens.rs`), so that
+//!   a retry with the same token stores them.
 //! - **A leash**, because a parent that is killed cannot clean up: the pipe ends with it, and the child then stops its engine.
 //!
 //! # What is not as in a ClickHouse server
@@ -65,6 +67,8 @@ mod data_dir;
 
 mod config;
 
+mod tokens;
+
 mod supervise;
 
 mod probe;
@@ -81,4 +85,5 @@ pub use error::Error;
 pub use launch::{ENGINE_VERSION, Launcher, library};
 pub use options::{LogLevel, Options};
 pub use supervise::Clickhouse;
+pub use tokens::take_back_spent_tokens;
 pub use users::{Credentials, User};

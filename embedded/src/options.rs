@@ -37,6 +37,7 @@ pub struct Options {
     pub(crate) log_level: LogLevel,
     pub(crate) memory_limit_bytes: u64,
     pub(crate) start_timeout: Duration,
+    pub(crate) take_back_tokens: bool,
 }
 
 /// How much the server writes to `log/clickhouse.log`.
@@ -68,6 +69,7 @@ impl Options {
             log_level: LogLevel::default(),
             memory_limit_bytes: DEFAULT_MEMORY_LIMIT_BYTES,
             start_timeout: DEFAULT_START_TIMEOUT,
+            take_back_tokens: true,
         }
     }
 
@@ -139,6 +141,14 @@ impl Options {
         self
     }
 
+    /// Leaves tokens that a killed server noted without keeping their rows, as a server does which nobody prepares
+    /// ([`take_back_spent_tokens`](crate::take_back_spent_tokens)): their retries store nothing. For tests of what a client makes of that.
+    #[must_use]
+    pub fn with_spent_tokens(mut self) -> Self {
+        self.take_back_tokens = false;
+        self
+    }
+
     /// Refuses what would end up as broken configuration, grants or headers.
     pub(crate) fn check(&self) -> Result<(), Error> {
         for name in &self.databases {
@@ -186,6 +196,7 @@ impl fmt::Debug for Options {
             .field("log_level", &self.log_level)
             .field("memory_limit_bytes", &self.memory_limit_bytes)
             .field("start_timeout", &self.start_timeout)
+            .field("take_back_tokens", &self.take_back_tokens)
             .finish()
     }
 }

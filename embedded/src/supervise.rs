@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::launch::{Launcher, library};
 use crate::options::Options;
 use crate::probe;
+use crate::tokens::take_back_spent_tokens;
 use crate::users::{Credentials, Passwords, User};
 
 /// Between two looks at a starting engine. A start takes from 100 ms.
@@ -80,6 +81,12 @@ impl Clickhouse {
         let directory = DataDir::open(&options.path)?;
         directory.wait_for_orphan().await?;
         let layout = directory.layout();
+        if options.take_back_tokens {
+            let tokens = take_back_spent_tokens(&layout.engine())?;
+            if tokens > 0 {
+                info!(tokens, path = %layout.root().display(), "took back what a killed server had noted without its rows");
+            }
+        }
         let passwords = Passwords::settle(&layout.passwords(), &options.passwords)?;
 
         let free_ports = options.http_port == 0 || options.tcp_port == Some(0);

@@ -21,7 +21,8 @@
 //! When a batch was sent last is noted in the spool's ledger. What cannot be known: whether a server that is back within
 //! some milliseconds of a sending was started after it, or after a sending whose note went with the power. Then the same
 //! token goes first; if it was spent without its rows, the views may count the batch twice, and the raw rows are right. Nor
-//! can it be known whether a view's table spent the token without its rows: that rollup lacks them then.
+//! can it be known from here whether a view's table spent the token without its rows. So what was spent is taken back before a
+//! server starts (`embedded/src/tokens.rs`; `shardlake tokens` for others); of one that nobody prepares, that rollup lacks them.
 //!
 //! What a proxy or the server calls too large goes in pieces, one after the other, each with a token of its own, so that
 //! the number of rows that are there says which pieces they are (insert/piece.rs). It is split only when nothing of it is

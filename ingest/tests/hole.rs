@@ -73,7 +73,7 @@ impl Hole {
         let (noted, kept) = &self.before.tokens;
         let _ = fs::remove_dir_all(noted); // of a table that never had a row it is not there
         copy(kept, noted);
-        self.yard.start_clickhouse().await;
+        self.yard.start_unprepared_clickhouse().await;
         assert_eq!(rows(&self.yard).await, 0);
         self.yard.record.count += 1;
     }

@@ -17,3 +17,5 @@ mod cluster;
 mod client;
 
 mod hostile;
+
+mod tokens;

@@ -93,7 +93,21 @@ impl Yard {
     }
 
     pub async fn start_clickhouse(&mut self) {
-        let options = Options::new(self.path("clickhouse")).with_http_port(self.port);
+        let options = self.options();
+        self.start_with(options).await;
+    }
+
+    /// The same with the tokens that it noted without keeping their rows: nobody has taken them back.
+    pub async fn start_unprepared_clickhouse(&mut self) {
+        let options = self.options().with_spent_tokens();
+        self.start_with(options).await;
+    }
+
+    fn options(&self) -> Options {
+        Options::new(self.path("clickhouse")).with_http_port(self.port)
+    }
+
+    async fn start_with(&mut self, options: Options) {
         let clickhouse = Clickhouse::start(options).await.unwrap();
         self.port = clickhouse.http_port();
         self.clickhouse = Some(clickhouse);
