@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use clickhouse::Client;
+use shardlake_embedded::ENGINE_VERSION;
 
 use super::finding::{Findings, Level, some};
 use crate::query::duration;
@@ -44,7 +45,16 @@ pub(super) async fn reach(client: &Client, address: &str) -> (Findings, bool) {
     };
     #[expect(clippy::cast_precision_loss, reason = "no server runs for that long")]
     let up = duration(up_s as f64);
-    found.ok(format!("{address} answers: version {version}, up for {up}"));
+    let answers = format!("{address} answers: version {version}, up for {up}");
+    if is_newer_than_tried(&version) {
+        let tried = format!("{answers}; kills were tried up to {ENGINE_VERSION} only");
+        found.warn(
+            tried,
+            "which of an insert's token and its rows ClickHouse keeps first may change: see deploy/README.md",
+        );
+    } else {
+        found.ok(answers);
+    }
 
     let half_way_ms = i64::midpoint(before_ms, now_ms());
     let skew_ms = server_ms - half_way_ms;
@@ -58,6 +68,15 @@ pub(super) async fn reach(client: &Client, address: &str) -> (Findings, bool) {
         }
     }
     (found, true)
+}
+
+/// Whether a server's year and month of release are later than those of the engine that `make torture` breaks.
+fn is_newer_than_tried(version: &str) -> bool {
+    let release = |version: &str| {
+        let mut numbers = version.split('.').map(str::parse::<u32>);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    };
+    release(version) > release(ENGINE_VERSION)
 }
 
 /// Whether it keeps up.
@@ -188,4 +207,19 @@ pub(super) fn first_line(text: &str) -> String {
 fn now_ms() -> i64 {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_a_year_and_a_month() {
+        for tried in [ENGINE_VERSION, "26.7.9.1", "25.12.1.1", "what is this?"] {
+            assert!(!is_newer_than_tried(tried), "{tried}");
+        }
+        for newer in ["26.8.1.1", "26.10.1.1", "27.1.1.1"] {
+            assert!(is_newer_than_tried(newer), "{newer}");
+        }
+    }
 }
