@@ -13,7 +13,12 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let path = options.path.display();
+    anyhow::ensure!(
+        options.path.join("store").is_dir(),
+        "there are no tables in {path}: name the <path> of ClickHouse's configuration"
+    );
     let tokens = take_back_spent_tokens(&options.path)?;
-    println!("{tokens} deduplication tokens taken back in {}", options.path.display());
+    println!("{tokens} deduplication tokens taken back in {path}");
     Ok(ExitCode::SUCCESS)
 }

@@ -117,7 +117,7 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// `None` for other names, such as `detached` or `tmp_insert_202611_5_5_0`.
+    /// `None` for other names, such as `detached` or `tmp_insert_202611_5_5_0`, and `20261101_20261130_5_8_1` as they were of old.
     fn parse(name: &'a str) -> Option<Self> {
         let fields: Vec<&str> = name.split('_').collect();
         let ([partition, first_block, last_block, _level] | [partition, first_block, last_block, _level, _]) =
@@ -125,7 +125,8 @@ impl<'a> Part<'a> {
         else {
             return None;
         };
-        Some(Self { partition, first_block: first_block.parse().ok()?, last_block: last_block.parse().ok()? })
+        let (first_block, last_block) = (first_block.parse().ok()?, last_block.parse().ok()?);
+        (first_block <= last_block).then_some(Self { partition, first_block, last_block })
     }
 
     fn covers(&self, other: &Part<'_>) -> bool {
@@ -221,7 +222,14 @@ mod tests {
 
     #[test]
     fn other_forms_are_left_alone() {
-        for notes in ["1\tday_1_1_0\ta\n1\tday_2_2_0\tb", "3\tday_1_1_0\ta\n", "1 day_1_1_0 a\n", "1\tday\ta\n", "\n"] {
+        for notes in [
+            "1\tday_1_1_0\ta\n1\tday_2_2_0\tb",
+            "1\t20261101_20261130_5_5_0\ta\n",
+            "3\tday_1_1_0\ta\n",
+            "1 day_1_1_0 a\n",
+            "1\tday\ta\n",
+            "\n",
+        ] {
             assert_eq!(spent(notes, &[]), None, "{notes:?}");
         }
     }
