@@ -9,7 +9,7 @@
 //! | `description` | 1 | what is asked and how to read the answer |
 //! | `panel` | 1 | how to draw it: see [`Panel`] |
 //! | `table` | 1 | the table it reads; how fresh and complete an answer is, is judged by it |
-//! | `rollup` | 0 or 1 | the rollups that answer, too, and the filters they lack: see `catalogue/rollup.rs` |
+//! | `rollup` | 0 or 1 | the rollups that answer, too, and the filters that they lack: see `catalogue/rollup.rs` |
 //! | `min_step` | 0 or 1 | the finest `step` that makes sense, such as `10s`; a `step` is a multiple of it; default `1s` |
 //! | `limit_by` | 0 or 1 | the columns whose combinations the parameter `limit` counts, such as `cluster, shard`; default: rows |
 //! | `param` | any | `name Type [= default] meaning`; without a default it is required |

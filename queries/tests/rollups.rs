@@ -13,9 +13,9 @@ use serde_json::Value;
 use shardlake_queries::{Catalogue, Column, Unit};
 use shardlake_schema::TimeMs;
 
-/// Ranges in hours before this one, steps and zones: of minutes, hours, days and weeks, and of tables that there are by the
+/// Ranges in hours before this one, steps and zones: of minutes, hours, days, weeks and fortnights, and of tables that there are by the
 /// day only.
-const RANGES: [(i64, i64, &str, &str); 7] = [
+const RANGES: [(i64, i64, &str, &str); 8] = [
     (7, 1, "15m", "UTC"),
     (48, 24, "1h", "Europe/Berlin"),
     (120, 24, "3h", "Asia/Kolkata"),
@@ -23,6 +23,7 @@ const RANGES: [(i64, i64, &str, &str); 7] = [
     (144, 0, "1d", "America/Sao_Paulo"),
     (840, 0, "5d", "UTC"),
     (5_100, 0, "7d", "UTC"),
+    (8_800, 0, "14d", "UTC"),
 ];
 
 /// A row each 40 s in the eight days before this hour, in four clusters of two shards. Buckets begin with an hour or in its

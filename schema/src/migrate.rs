@@ -75,6 +75,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(14, "one_table_of_dispatches", "0014_one_table_of_dispatches.sql"),
     migration!(15, "rollups_from_minutes", "0015_rollups_from_minutes.sql"),
     migration!(16, "guilds_first", "0016_guilds_first.sql"),
+    migration!(17, "fewer_states", "0017_fewer_states.sql"),
 ];
 
 /// Why a database could not be brought to this build's schema.

@@ -85,7 +85,12 @@ async fn of_many_runs_at_once_one_migrates() {
     let carried_out = carried_out(&client).await;
     assert!(carried_out.len() > MIGRATIONS.len(), "{carried_out:?}");
     for (statement, times) in carried_out {
-        let written: u64 = MIGRATIONS.iter().map(|migration| migration.sql.matches(&statement).count() as u64).sum();
+        let written = |statement: &str| {
+            MIGRATIONS.iter().map(|migration| migration.sql.matches(statement).count() as u64).sum::<u64>()
+        };
+        // What makes a table anew has the time that the old one kept its rows.
+        let without_ttl = || statement.lines().filter(|line| !line.starts_with("TTL ")).collect::<Vec<_>>().join("\n");
+        let written = Some(written(&statement)).filter(|times| *times > 0).unwrap_or_else(|| written(&without_ttl()));
         assert_eq!(times, written, "{statement}");
     }
     let remembered: Vec<(u32, u64)> = client

@@ -17,10 +17,11 @@ Generated from a real server: `UPDATE=1 cargo test -p shardlake-schema --test re
 `UPDATE` fails when it is out of step. Edit the migrations in `schema/migrations/`, not this file.
 
 All times are UTC. **Raw tables** hold what clusters record; each of their rows names the insert that carried it (`cluster`,
-`boot`, `batch`), and `batches` says which inserts landed. **Rollups** (`_1m`, `_1h`, `_1d`, `_1w`: by minute, hour, day and week) are
+`boot`, `batch`), and `batches` says which inserts landed. **Rollups** (`_1m`, `_1h`, `_1d`, `_1w`, `_2w`: by minute, hour, day, week and
+fortnight) are
 filled by materialized views and keep their numbers as states that merge: read counts with `sum(…)`, sketches with
 `quantileBFloat16Merge(level)(…)`, uniques with `uniqCombinedMerge(12)(…)`, always with `GROUP BY`. Where one is asked for by all
-four, a table `_rollup` holds them and a view shows each: read the views, of which every one counts everything once. An
+of them, a table `_rollup` holds them and a view shows each: read the views, of which every one counts everything once. An
 `ALIAS` column is computed when it is read and is not part of `SELECT *`. TTLs are the defaults;
 `shardlake schema apply --retention` changes them, those of rollups by the name of the view: `interactions_by_cluster_1h=5y`.
 ";

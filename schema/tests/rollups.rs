@@ -113,10 +113,24 @@ impl Lake {
         let mut rollups = Vec::new();
         let (hour, day) = ("toStartOfHour(time)", "toStartOfDay(time)");
         let week = "toDateTime(toMonday(time), 'UTC')";
-        for (step, start) in [("1m", "toStartOfMinute(time)"), ("1h", hour), ("1d", day), ("1w", week)] {
+        // An even number of weeks since 1970-01-05.
+        let fortnight =
+            "toDateTime(toMonday(time) - 7 * (dateDiff('day', toDate('1970-01-05'), toMonday(time)) / 7 % 2), 'UTC')";
+        for (step, start) in
+            [("1m", "toStartOfMinute(time)"), ("1h", hour), ("1d", day), ("1w", week), ("2w", fortnight)]
+        {
             rollups.push((format!("interactions_by_cluster_{step}"), "cluster", start, "interactions", &states[..]));
+            rollups.push((format!("interactions_{step}"), "'all'", start, "interactions", &states));
             rollups.push((format!("interactions_by_command_{step}"), "type, command", start, "interactions", &states));
-            rollups.push((format!("gateway_counts_{step}"), "event, cluster", start, "gateway_counts", &DISPATCHES));
+            if step != "2w" {
+                rollups.push((
+                    format!("gateway_counts_{step}"),
+                    "event, cluster",
+                    start,
+                    "gateway_counts",
+                    &DISPATCHES,
+                ));
+            }
         }
         rollups.push(("interactions_by_guild_1d".into(), "guild_id", day, "interactions", &guild));
         rollups.push(("shard_events_1d".into(), "cluster, shard, event, cause", day, "shard_events", &CHANGES));
@@ -134,7 +148,7 @@ impl Lake {
             let count = |sql: String| async move { self.number(&format!("SELECT count() FROM ({sql})")).await };
             let keys = count(ours.clone()).await;
             let wrong = count(format!("{ours} EXCEPT {exact}")).await + count(format!("{exact} EXCEPT {ours}")).await;
-            assert!(keys > 1, "{rollup} has something to compare");
+            assert!(keys > 0, "{rollup} has something to compare");
             if wrong > 0 {
                 differing.push((rollup, wrong));
             }

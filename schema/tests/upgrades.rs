@@ -46,11 +46,21 @@ const RAW: [(u32, &str); 5] = [
 ];
 
 /// Of the rollups that a raw table's migration number brings with it: what they hold, and what the raw rows do.
-const ROLLUPS: [(u32, &str, &str); 7] = [
+const ROLLUPS: [(u32, &str, &str); 9] = [
     (
         1,
         "SELECT toString((sum(interactions), uniqCombinedMerge(12)(users), quantileBFloat16Merge(0.9)(response), uniqExact(time))) FROM interactions_by_cluster_1w",
         "SELECT toString((count(), uniqCombined(12)(user_key), quantileBFloat16(0.9)(response_ms), uniqExact(toMonday(time)))) FROM interactions",
+    ),
+    (
+        1,
+        "SELECT toString((sum(interactions), uniqCombinedMerge(12)(users), quantileBFloat16Merge(0.9)(duration), min(time))) FROM interactions_by_command_2w",
+        "SELECT toString((count(), uniqCombined(12)(user_key), quantileBFloat16(0.9)(duration_ms), toDateTime(toMonday(min(time)) - 7 * (dateDiff('day', toDate('1970-01-05'), toMonday(min(time))) / 7 % 2), 'UTC'))) FROM interactions",
+    ),
+    (
+        1,
+        "SELECT toString((sum(interactions), uniqCombinedMerge(12)(guilds), quantileBFloat16Merge(0.9)(response), uniqExact(time), count())) FROM interactions_1m FINAL",
+        "SELECT toString((count(), uniqCombinedIf(12)(guild_id, guild_id != 0), quantileBFloat16(0.9)(response_ms), uniqExact(toStartOfMinute(time)), uniqExact(toStartOfMinute(time)))) FROM interactions",
     ),
     (
         1,

@@ -105,10 +105,10 @@ async fn every_row_is_there_once(all: &Client) {
     let expected = CLUSTERS.map(|(name, _)| (name.to_owned(), EACH, true));
     assert_eq!(batches, expected, "cluster, rows in its batches, batches without gaps and once each");
 
-    let sql = "SELECT table FROM system.columns WHERE database = currentDatabase() AND table LIKE 'interactions_by_%' \
+    let sql = "SELECT table FROM system.columns WHERE database = currentDatabase() AND table LIKE 'interactions_%' \
          AND table NOT LIKE '%_rollup' AND name = 'interactions' ORDER BY table";
     let rollups: Vec<String> = all.query_raw(sql).fetch_all().await.unwrap();
-    assert!(rollups.len() >= 9, "{rollups:?}");
+    assert!(rollups.len() >= 16, "{rollups:?}");
     for rollup in rollups {
         let sql = "SELECT sum(interactions) FROM {rollup:Identifier}";
         let rows: u64 = all.query_raw(sql).param("rollup", &rollup).fetch_one().await.unwrap();

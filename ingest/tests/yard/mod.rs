@@ -259,15 +259,22 @@ pub const ROLLUP_TABLES: [&str; 6] = [
 ];
 
 /// Rollups, which column counts rows, and of which table.
-const ROLLUPS: [(&str, &str, &str); 11] = [
+const ROLLUPS: [(&str, &str, &str); 18] = [
+    ("interactions_1m", "interactions", "interactions"),
+    ("interactions_1h", "interactions", "interactions"),
+    ("interactions_1d", "interactions", "interactions"),
+    ("interactions_1w", "interactions", "interactions"),
+    ("interactions_2w", "interactions", "interactions"),
     ("interactions_by_cluster_1m", "interactions", "interactions"),
     ("interactions_by_cluster_1h", "interactions", "interactions"),
     ("interactions_by_cluster_1d", "interactions", "interactions"),
     ("interactions_by_cluster_1w", "interactions", "interactions"),
+    ("interactions_by_cluster_2w", "interactions", "interactions"),
     ("interactions_by_command_1m", "interactions", "interactions"),
     ("interactions_by_command_1h", "interactions", "interactions"),
     ("interactions_by_command_1d", "interactions", "interactions"),
     ("interactions_by_command_1w", "interactions", "interactions"),
+    ("interactions_by_command_2w", "interactions", "interactions"),
     ("interactions_by_guild_1d", "interactions", "interactions"),
     ("shard_events_1d", "events", "shard_events"),
     ("shard_latency_1h", "samples", "samples WHERE name = 'discord_shard_latency_seconds'"),

@@ -4,7 +4,7 @@
 --   counts are kept by windows of 10 s and land when theirs is over.
 -- panel: timeseries
 -- table: gateway_counts
--- rollup: gateway_counts without shard
+-- rollup: gateway_counts by 1m, 1h, 1d, 1w without shard
 -- min_step: 10s
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out

@@ -3,7 +3,7 @@
 --   that the range does not touch have no row; `per_hour` allows for those that it touches more often than others.
 -- panel: table
 -- table: interactions
--- rollup: interactions_by_cluster without shard, command, guild
+-- rollup: interactions_by_cluster without shard, command, guild; interactions without cluster
 -- param: from    DateTime64(3, 'UTC') = -28d Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: cluster Array(String)        = []   Only these clusters; empty: all

@@ -3,7 +3,7 @@
 --   the user that there is no answer. Buckets without a response are null.
 -- panel: timeseries
 -- table: interactions
--- rollup: interactions_by_cluster without shard, command, type, guild
+-- rollup: interactions_by_cluster without shard, command, type, guild; interactions without cluster
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: step    UInt32               = auto Width of a bucket

@@ -3,7 +3,7 @@
 --   without any are 0; the first and the last bucket hold what lies in the range.
 -- panel: timeseries
 -- table: interactions
--- rollup: interactions_by_cluster without shard, command, type, guild
+-- rollup: interactions_by_cluster without shard, command, type, guild; interactions without cluster
 -- param: from    DateTime64(3, 'UTC') = -1h  Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: step    UInt32               = auto Width of a bucket

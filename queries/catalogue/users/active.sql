@@ -3,7 +3,7 @@
 --   Users are counted once per bucket, however often they came. Without a user key there are none.
 -- panel: timeseries
 -- table: interactions
--- rollup: interactions_by_cluster without shard, command, guild
+-- rollup: interactions_by_cluster without shard, command, guild; interactions without cluster
 -- param: from    DateTime64(3, 'UTC') = -30d Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: step    UInt32               = 1d   Width of a bucket

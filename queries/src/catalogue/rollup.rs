@@ -1,8 +1,10 @@
 //! A question's other statement: the same answer from a rollup.
 //!
 //! `-- rollup: interactions_by_cluster without shard, command` in the header names the tables or views
-//! `interactions_by_cluster_1m`, `_1h`, `_1d` and `_1w`, and the filters that they cannot serve; `shard_latency by 1h` names
-//! the only ones there are, or the only ones that are fine enough. The statement stands below the first one, after the line
+//! `interactions_by_cluster_1m`, `_1h`, `_1d`, `_1w` and `_2w`, and the filters that they cannot serve; `shard_latency by 1h` names
+//! the only ones there are, or the only ones that are fine enough. What stands behind a semicolon, as in
+//! `interactions_by_cluster without shard; interactions without cluster`, names tables with the same columns and fewer rows: they
+//! answer the same statement sooner, where the filters that only they lack are empty, too. The statement stands below the first one, after the line
 //! `-- from the rollup:`, and reads `{rollup:Identifier}`. Which statement is asked, and of which table, is decided by
 //! range, step and filters: see `resolution/rollup.rs`.
 
@@ -23,13 +25,13 @@ const MARK: &str = "\n-- from the rollup:\n";
 /// The parameter that takes the name of the rollup.
 pub(crate) const TABLE_PARAMETER: &str = "rollup";
 
-/// How the names of rollups end: by minute, hour, day and week.
-pub(crate) const ENDINGS: [&str; 4] = ["1m", "1h", "1d", "1w"];
+/// How the names of rollups end: by minute, hour, day, week and fortnight.
+pub(crate) const ENDINGS: [&str; 5] = ["1m", "1h", "1d", "1w", "2w"];
 
 /// How to ask a question of rollups.
 #[derive(Debug, Clone)]
 pub(crate) struct Rollup {
-    /// The name of the tables without `_1m`, `_1h`, `_1d` or `_1w`.
+    /// The name of the tables without `_1m`, `_1h`, `_1d`, `_1w` or `_2w`.
     pub(crate) tables: String,
     /// How the names of its tables end.
     pub(crate) endings: Vec<&'static str>,
@@ -37,8 +39,19 @@ pub(crate) struct Rollup {
     pub(crate) uses_zone: bool,
     /// Parameters that it has no columns for; they must be empty.
     pub(crate) without: Vec<String>,
+    /// Tables with fewer rows.
+    pub(crate) smaller: Option<Smaller>,
     /// The statement.
     pub(crate) sql: String,
+}
+
+/// Tables with the columns of a rollup and fewer rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Smaller {
+    /// The beginning of their names.
+    pub(crate) tables: String,
+    /// Parameters that they serve only while they are empty.
+    pub(crate) without: Vec<String>,
 }
 
 /// The first statement with the header, and the second one if there is one.
@@ -66,18 +79,20 @@ pub(super) fn parse(
             );
         }
     };
-    let (tables, without) = value.split_once(" without ").unwrap_or((value, ""));
-    let (tables, by) = tables.split_once(" by ").unwrap_or((tables, "1m, 1h, 1d, 1w"));
-    if !is_name(tables) {
-        return fault(line, format!("`{tables}` is not the beginning of the name of a table"));
+    let (value, smaller) = value.split_once(';').map_or((value, None), |(value, smaller)| (value, Some(smaller)));
+    let (tables, without) = named(question, line, value)?;
+    let smaller = smaller.map(|value| named(question, line, value.trim())).transpose()?;
+    let smaller = smaller.map(|(tables, without)| Smaller { tables: tables.to_owned(), without });
+    let all = ENDINGS.join(", ");
+    let (tables, by) = tables.split_once(" by ").unwrap_or((tables, &all));
+    for tables in [Some(tables), smaller.as_ref().map(|smaller| smaller.tables.as_str())].into_iter().flatten() {
+        if !is_name(tables) {
+            return fault(line, format!("`{tables}` is not the beginning of the name of a table"));
+        }
     }
     let endings = ENDINGS.into_iter().filter(|ending| words(by).any(|word| word == *ending)).collect::<Vec<_>>();
     if words(by).count() != endings.len() {
-        return fault(line, format!("`{by}` is not some of {}", ENDINGS.join(", ")));
-    }
-    let without: Vec<String> = words(without).map(str::to_owned).collect();
-    if let Some(unknown) = without.iter().find(|name| question.parameter(name).is_none()) {
-        return fault(line, format!("`{unknown}` is no parameter of this question"));
+        return fault(line, format!("`{by}` is not some of {all}"));
     }
     let found = scan(sql);
     if let Some(second) = found.second_statement {
@@ -109,7 +124,17 @@ pub(super) fn parse(
         return fault(line, format!("the rollup's statement does not use `{unused}`: say `without {unused}`"));
     }
     let uses_zone = found.placeholders.iter().any(|used| used.name == TZ);
-    Ok(Some(Rollup { tables: tables.to_owned(), endings, uses_zone, without, sql: sql.to_owned() }))
+    Ok(Some(Rollup { tables: tables.to_owned(), endings, uses_zone, without, smaller, sql: sql.to_owned() }))
+}
+
+/// Reads `tables [by 1m, …] [without filter, …]`: what comes before the filters, and the filters.
+fn named<'a>(question: &Question, line: usize, value: &'a str) -> Result<(&'a str, Vec<String>), Fault> {
+    let (tables, without) = value.split_once(" without ").unwrap_or((value, ""));
+    let without: Vec<String> = words(without).map(str::to_owned).collect();
+    match without.iter().find(|name| question.parameter(name).is_none()) {
+        Some(unknown) => fault(line, format!("`{unknown}` is no parameter of this question")),
+        None => Ok((tables, without)),
+    }
 }
 
 fn words(list: &str) -> impl Iterator<Item = &str> {
@@ -131,11 +156,15 @@ mod tests {
 
     #[test]
     fn a_rollup_names_the_tables_that_there_are() {
-        assert_eq!(parse("things"), Ok(vec!["1m", "1h", "1d", "1w"]));
+        assert_eq!(parse("things"), Ok(vec!["1m", "1h", "1d", "1w", "2w"]));
         assert_eq!(parse("things by 1d, 1h"), Ok(vec!["1h", "1d"]));
         for bad in ["things by 2h", "things by 1h, 1h", "things by 1h 1d", "things, others"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert!(parse("things without cluster").unwrap_err().contains("cluster"));
+        assert_eq!(parse("things by 1h; fewer"), Ok(vec!["1h"]));
+        for bad in ["things; fewer, still fewer", "things; fewer by 1h", "things; fewer without cluster"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! Which table answers: the raw rows or one of a rollup's four.
+//! Which table answers: the raw rows or one of a rollup's five, of all clusters together where nobody asks for one.
 //!
 //! The coarsest that still divides the range finely enough, of those whose buckets the answer's are made of and that are kept
-//! for so long: a day in Berlin is made of hours, a day in Kolkata of minutes, and weeks of UTC begin on Mondays. A question
+//! for so long: a day in Berlin is made of hours, a day in Kolkata of minutes, and weeks of UTC begin on Mondays, fortnights on every second one. A question
 //! that has no buckets and looks at the clock is made of hours. A rollup answers for whole buckets, so the range is widened to
 //! them, and the answer's `meta` says so.
 
@@ -27,18 +27,19 @@ struct Grain {
     phase_s: u64,
     /// From which range on it answers, seconds.
     ///
-    /// So many buckets, 360, 48, 30 and 30, that the edges of the range, widened to whole ones, change it by a few percent at
+    /// So many buckets, 360, 48, 30, 30 and 26, that the edges of the range, widened to whole ones, change it by a few percent at
     /// most. The longest ranges have few enough that their states merge quickly (benches/README.md).
     shortest_s: u64,
     /// For how long it is kept by default, seconds.
     kept_s: u64,
 }
 
-const GRAINS: [Grain; 4] = [
+const GRAINS: [Grain; 5] = [
     Grain { ending: "1m", width_s: 60, phase_s: 0, shortest_s: 6 * 3_600, kept_s: 90 * DAY_S },
     Grain { ending: "1h", width_s: 3_600, phase_s: 0, shortest_s: 2 * DAY_S, kept_s: 730 * DAY_S },
     Grain { ending: "1d", width_s: DAY_S, phase_s: 0, shortest_s: 30 * DAY_S, kept_s: u64::MAX },
     Grain { ending: "1w", width_s: 7 * DAY_S, phase_s: 4 * DAY_S, shortest_s: 210 * DAY_S, kept_s: u64::MAX },
+    Grain { ending: "2w", width_s: 14 * DAY_S, phase_s: 4 * DAY_S, shortest_s: 364 * DAY_S, kept_s: u64::MAX },
 ];
 
 impl Grain {
@@ -65,7 +66,10 @@ fn ms(seconds: u64) -> i64 {
 pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
     let (Some(rollup), Some(range)) = (&question.rollup, asked.range) else { return };
     let is_empty = |value: &Value| matches!(value, Value::List(list) if list.is_empty());
-    if asked.values.iter().any(|(name, value)| rollup.without.contains(name) && !is_empty(value)) {
+    let serves = |without: &[String], values: &[(String, Value)]| {
+        values.iter().all(|(name, value)| !without.contains(name) || is_empty(value))
+    };
+    if !serves(&rollup.without, &asked.values) {
         return;
     }
     let age_s = u64::try_from((now.0 - range.from.0) / 1000).unwrap_or(0);
@@ -82,7 +86,9 @@ pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
     asked.range = Some(range);
     asked.values.retain(|(name, _)| !rollup.without.contains(name));
     super::set_range(&mut asked.values, range);
-    let table = format!("{}_{}", rollup.tables, grain.ending);
+    let smaller = rollup.smaller.as_ref().filter(|smaller| serves(&smaller.without, &asked.values));
+    let tables = smaller.map_or(&rollup.tables, |smaller| &smaller.tables);
+    let table = format!("{tables}_{}", grain.ending);
     asked.values.push((TABLE_PARAMETER.to_owned(), Value::Text(table.clone())));
     asked.rollup = Some(table);
 }
@@ -111,7 +117,8 @@ mod tests {
             ("from=-29d", "interactions_by_cluster_1h"),
             ("from=-30d", "interactions_by_cluster_1d"),
             ("from=-209d", "interactions_by_cluster_1d"),
-            ("from=-365d", "interactions_by_cluster_1w"),
+            ("from=-363d", "interactions_by_cluster_1w"),
+            ("from=-365d", "interactions_by_cluster_2w"),
             ("from=-1d&cluster=0", "interactions_by_cluster_1m"),
             ("from=-1d&command=play", "interactions"),
             ("from=-1d&shard=3", "interactions"),
@@ -127,7 +134,9 @@ mod tests {
             ("from=-7d&step=400", "interactions"),
             ("from=-365d&step=1d", "interactions_by_cluster_1d"),
             ("from=-365d&step=7d", "interactions_by_cluster_1w"),
-            ("from=-365d&step=14d", "interactions_by_cluster_1w"),
+            ("from=-365d&step=14d", "interactions_by_cluster_2w"),
+            ("from=-365d&step=28d", "interactions_by_cluster_2w"),
+            ("from=-365d&step=21d", "interactions_by_cluster_1w"),
             ("from=-365d&step=7d&tz=Europe/Berlin", "interactions_by_cluster_1h"),
             ("from=-365d&step=36h", "interactions_by_cluster_1h"),
             ("from=-365d&step=1mo", "interactions_by_cluster_1d"),
@@ -155,9 +164,10 @@ mod tests {
     #[test]
     fn a_question_about_the_clock_is_made_of_its_hours() {
         for (query, expected) in [
-            ("from=-60d", "interactions_by_cluster_1h"),
-            ("from=-60d&tz=America/New_York", "interactions_by_cluster_1h"),
-            ("from=-60d&tz=Asia/Kolkata", "interactions_by_cluster_1m"),
+            ("from=-60d", "interactions_1h"),
+            ("from=-60d&cluster=0", "interactions_by_cluster_1h"),
+            ("from=-60d&tz=America/New_York", "interactions_1h"),
+            ("from=-60d&tz=Asia/Kolkata", "interactions_1m"),
             ("from=-200d&tz=Asia/Kolkata", "interactions"),
         ] {
             assert_eq!(table("interactions/heatmap", query), expected, "{query}");
@@ -177,13 +187,24 @@ mod tests {
     }
 
     #[test]
-    fn weeks_begin_on_mondays() {
+    fn weeks_and_fortnights_begin_on_mondays() {
         let pairs =
-            [("from", "2025-09-03T10:30:01Z"), ("to", "2026-08-31T00:00:00Z")].map(|(a, b)| (a.into(), b.into()));
+            [("from", "2025-10-08T10:30:01Z"), ("to", "2026-08-31T00:00:00Z")].map(|(a, b)| (a.into(), b.into()));
         let catalogue = Catalogue::builtin();
         let asked = resolve(catalogue.get("interactions/by_cluster").unwrap(), &pairs, NOW).unwrap();
         let range = asked.range.unwrap();
-        assert_eq!(crate::moment::iso8601(range.from, &asked.zone), "2025-09-01T00:00:00.000Z");
+        assert_eq!(crate::moment::iso8601(range.from, &asked.zone), "2025-10-06T00:00:00.000Z");
         assert_eq!(crate::moment::iso8601(range.to, &asked.zone), "2026-08-31T00:00:00.000Z");
+
+        let pairs =
+            [("from", "2025-07-15T10:30:01Z"), ("to", "2026-09-01T00:00:00Z")].map(|(a, b)| (a.into(), b.into()));
+        let asked = resolve(catalogue.get("interactions/by_cluster").unwrap(), &pairs, NOW).unwrap();
+        let range = asked.range.unwrap();
+        assert_eq!(
+            crate::moment::iso8601(range.from, &asked.zone),
+            "2025-07-07T00:00:00.000Z",
+            "the second of its fortnight"
+        );
+        assert_eq!(crate::moment::iso8601(range.to, &asked.zone), "2026-09-14T00:00:00.000Z");
     }
 }

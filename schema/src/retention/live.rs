@@ -279,7 +279,9 @@ async fn made_anew(
         return Ok(None);
     }
     let tables = tables(client, database).await?;
-    let ttl = tables.get(table.strip_suffix(NEXT).unwrap_or(table)).map(|live| &live.ttl).filter(|ttl| !ttl.is_empty());
+    let replaced = table.strip_suffix(NEXT).unwrap_or(table);
+    // By the name of the table: those of several steps go by their views otherwise.
+    let ttl = tables.values().find(|live| live.table == replaced).map(|live| &live.ttl).filter(|ttl| !ttl.is_empty());
     Ok(ttl.map(|ttl| statement.replacen("\nSETTINGS ", &format!("\nTTL {ttl}\nSETTINGS "), 1)))
 }
 

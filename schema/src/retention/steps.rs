@@ -1,8 +1,8 @@
 //! How long a rollup of several steps keeps each of them.
 //!
-//! `interactions_by_cluster_rollup` holds minutes, hours, days and weeks, and its views `interactions_by_cluster_1m` to `_1w`
-//! show one step each (migration 0013). Retention is said of the views, as if they were tables; the table's one TTL names
-//! the time of each step. Weeks lie in the same parts as days and are kept as long, so nothing is said of them.
+//! `interactions_by_cluster_rollup` holds minutes, hours, days, weeks and fortnights, and its views `interactions_by_cluster_1m` to
+//! `_2w` show one step each (migrations 0013 and 0017). Retention is said of the views, as if they were tables; the table's one TTL names
+//! the time of each step. Weeks and fortnights lie in the same parts as days and are kept as long, so nothing is said of them.
 
 use super::Keep;
 
