@@ -44,10 +44,11 @@ const READER_MAX_RESULT_ROWS: u64 = 20_000_000;
 
 /// At a time. ClickHouse's own limit for a whole server, which this engine lifts. More would only wait for each other.
 const READER_MAX_QUERIES: u32 = 100;
-/// From how many rows and bytes on a second thread reads with the first, as `shardlake schema users` has it: states of
-/// rollups cost some microseconds each.
-const READER_ROWS_PER_THREAD: u32 = 2_048;
-const READER_BYTES_PER_THREAD: u32 = 80 << 20;
+/// From how many rows and bytes on a second thread reads with the first, and how many granules one takes at a time, as `shardlake
+/// schema users` has it: states of rollups cost some microseconds each.
+const READER_ROWS_PER_THREAD: u32 = 1_024;
+const READER_BYTES_PER_THREAD: u32 = 40 << 20;
+const READER_GRANULES_PER_TASK: u32 = 4;
 
 /// Values of one dictionary of a `LowCardinality` column on disk, before another one begins: as many as two bytes can number.
 /// ClickHouse's own 8,192 are passed within days by the guilds and users of a cluster, which then stand in several
@@ -174,6 +175,7 @@ fn profiles(options: &Options) -> String {
             <cancel_http_readonly_queries_on_client_close>1</cancel_http_readonly_queries_on_client_close>
             <merge_tree_min_rows_for_concurrent_read>{READER_ROWS_PER_THREAD}</merge_tree_min_rows_for_concurrent_read>
             <merge_tree_min_bytes_for_concurrent_read>{READER_BYTES_PER_THREAD}</merge_tree_min_bytes_for_concurrent_read>
+            <merge_tree_min_read_task_size>{READER_GRANULES_PER_TASK}</merge_tree_min_read_task_size>
             <!-- What a reader may choose for a query: tighter limits, and what Grafana and the query service send. -->
             <constraints>
                 <max_execution_time><min>1</min><max>{READER_MAX_EXECUTION_SECONDS}</max><changeable_in_readonly/></max_execution_time>

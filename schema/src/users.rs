@@ -70,10 +70,12 @@ const READER_MAX_QUERIES: u64 = 100;
 /// one or two under way. One that comes back or stops all at once sends thousands; what is turned away costs the server
 /// little, and the writer tries again (`Verdict::Busy`). Let in, they would all run at once, and too slowly to end in time.
 const WRITER_MAX_QUERIES: u64 = 32;
-/// From how many rows and bytes on a second thread reads with the first: eight granules of a rollup, whose states cost some
-/// microseconds each. ClickHouse's own 163,840 rows are meant for numbers, and would have a year of states read by one.
-const READER_ROWS_PER_THREAD: u64 = 2_048;
-const READER_BYTES_PER_THREAD: u64 = 80 << 20;
+/// From how many rows and bytes on a second thread reads with the first, and how many granules one takes at a time: four of a
+/// rollup, whose states cost some microseconds each. ClickHouse's own 163,840 rows are meant for numbers, and would have a year
+/// of states read by one; eight granules at a time would leave the second thread a third of them (benches/README.md).
+const READER_ROWS_PER_THREAD: u64 = 1_024;
+const READER_BYTES_PER_THREAD: u64 = 40 << 20;
+const READER_GRANULES_PER_TASK: u64 = 4;
 
 /// In characters. Who may list users sees the hash, which is fast to compute: a short password would be found.
 const SHORTEST_PASSWORD: usize = 12;
@@ -169,12 +171,13 @@ const fn free(name: &'static str) -> Setting {
 const WRITER_SETTINGS: [Setting; 1] = [fixed("max_concurrent_queries_for_user", WRITER_MAX_QUERIES)];
 
 /// Limits, and what the query service and Grafana send with a query.
-const READER_SETTINGS: [Setting; 12] = [
+const READER_SETTINGS: [Setting; 13] = [
     fixed("readonly", 1),
     fixed("max_concurrent_queries_for_user", READER_MAX_QUERIES),
     fixed("cancel_http_readonly_queries_on_client_close", 1),
     fixed("merge_tree_min_rows_for_concurrent_read", READER_ROWS_PER_THREAD),
     fixed("merge_tree_min_bytes_for_concurrent_read", READER_BYTES_PER_THREAD),
+    fixed("merge_tree_min_read_task_size", READER_GRANULES_PER_TASK),
     up_to("max_execution_time", READER_DEFAULT_EXECUTION_SECONDS, READER_MAX_EXECUTION_SECONDS),
     up_to("max_memory_usage", READER_MAX_MEMORY_BYTES, READER_MAX_MEMORY_BYTES),
     up_to("max_result_rows", READER_DEFAULT_RESULT_ROWS, READER_MAX_RESULT_ROWS),

@@ -68,7 +68,7 @@ WHERE command != '' -- with no row at all, the fill makes a series without a nam
 ORDER BY time, command
 
 -- from the rollup:
--- Only the commands that are shown are merged one by one; all together are merged once.
+-- One reading for the commands that are shown and for all together: to read states takes as long as to merge them.
 WITH
     {edges:Array(Int64)} AS edges
 SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, command, uses AS interactions, guilds, guild_share, users, user_share
@@ -79,21 +79,21 @@ FROM
         command,
         uses,
         used.guilds AS guilds,
-        used.guilds / nullIf(everyone.guilds, 0) AS guild_share,
+        used.guilds / nullIf(maxIf(used.guilds, everyone) OVER (PARTITION BY edge), 0) AS guild_share,
         used.users AS users,
-        used.users / nullIf(everyone.users, 0) AS user_share
+        used.users / nullIf(maxIf(used.users, everyone) OVER (PARTITION BY edge), 0) AS user_share,
+        everyone
     FROM
     (
         SELECT
+            everyone,
+            if(everyone, '', {rollup:Identifier}.command) AS command,
             roundDown(1000 * toInt64(time), edges) AS edge,
-            command,
             sum({rollup:Identifier}.interactions) AS uses,
             uniqCombinedMerge(12)({rollup:Identifier}.guilds) AS guilds,
             uniqCombinedMerge(12)({rollup:Identifier}.users) AS users
         FROM {rollup:Identifier}
-        WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
-            AND (empty({type:Array(String)}) OR type IN {type:Array(String)})
-            AND command IN
+        ARRAY JOIN if({rollup:Identifier}.command IN
             (
                 SELECT command
                 FROM {rollup:Identifier}
@@ -103,20 +103,12 @@ FROM
                 GROUP BY command
                 ORDER BY sum({rollup:Identifier}.interactions) DESC, command
                 LIMIT {limit:UInt32} OFFSET {offset:UInt64}
-            )
-        GROUP BY command, edge
-    ) AS used
-    INNER JOIN
-    (
-        SELECT
-            roundDown(1000 * toInt64(time), edges) AS edge,
-            uniqCombinedMerge(12)({rollup:Identifier}.guilds) AS guilds,
-            uniqCombinedMerge(12)({rollup:Identifier}.users) AS users
-        FROM {rollup:Identifier}
+            ), [true, false], [true]) AS everyone
         WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
             AND (empty({type:Array(String)}) OR type IN {type:Array(String)})
-        GROUP BY edge
-    ) AS everyone USING (edge)
+        GROUP BY everyone, command, edge
+    ) AS used
+    QUALIFY NOT everyone
     ORDER BY command, bucket WITH FILL FROM 1 TO length(edges)
 )
 WHERE command != '' -- with no row at all, the fill makes a series without a name
