@@ -17,12 +17,12 @@ Generated from a real server: `UPDATE=1 cargo test -p shardlake-schema --test re
 `UPDATE` fails when it is out of step. Edit the migrations in `schema/migrations/`, not this file.
 
 All times are UTC. **Raw tables** hold what clusters record; each of their rows names the insert that carried it (`cluster`,
-`boot`, `batch`), and `batches` says which inserts landed. **Rollups** (`_1m`, `_1h`, `_1d`, `_1w`, `_2w`: by minute, hour, day, week and
-fortnight) are
-filled by materialized views and keep their numbers as states that merge: read counts with `sum(…)`, sketches with
-`quantileBFloat16Merge(level)(…)`, uniques with `uniqCombinedMerge(12)(…)`, always with `GROUP BY`. Where one is asked for by all
-of them, a table `_rollup` holds them and a view shows each: read the views, of which every one counts everything once. An
-`ALIAS` column is computed when it is read and is not part of `SELECT *`. TTLs are the defaults;
+`boot`, `batch`), and `batches` says which inserts landed. **Rollups** (`_1m`, `_1h`, `_1d`, `_1w`, `_2w`: by minute, hour, day, week
+and fortnight) are filled by materialized views and keep their numbers as states that merge: read counts with `sum(…)`, sketches
+with `quantileBFloat16Merge(level)(…)`, uniques with `uniqCombinedMerge(12)(…)`, always with `GROUP BY`. Where one is asked for by
+all of them, a table `_rollup` holds them and a view shows each: read the views, of which every one counts everything once;
+`interactions_1h` and its like do so for all clusters together, in as many rows less. An `ALIAS` column is computed when it is read
+and is not part of `SELECT *`. TTLs are the defaults;
 `shardlake schema apply --retention` changes them, those of rollups by the name of the view: `interactions_by_cluster_1h=5y`.
 ";
 
@@ -41,7 +41,7 @@ impl Described {
     fn group(&self) -> &'static str {
         if Table::ALL.iter().any(|raw| raw.name() == self.name) {
             "Raw tables"
-        } else if self.engine == "AggregatingMergeTree" || self.as_select.contains(" WHERE step = ") {
+        } else if self.engine == "AggregatingMergeTree" || self.as_select.contains("_rollup WHERE ") {
             "Rollups"
         } else {
             "Others"
@@ -96,9 +96,9 @@ async fn the_readme_says_what_describe_says() {
 fn describe(text: &mut String, table: &Described, columns: &[Column]) {
     writeln!(text, "\n### `{}`\n\n{}.", table.name, table.comment).unwrap();
     if table.engine == "View" {
-        let of = table.as_select.split_once("FROM shardlake.").and_then(|(_, rest)| rest.split_once(" WHERE step = "));
-        if let Some((rollup, step)) = of {
-            writeln!(text, "View of `{rollup}`, step {step}.").unwrap();
+        let of = table.as_select.split_once("FROM shardlake.").and_then(|(_, rest)| rest.split_once(" WHERE "));
+        if let Some((rollup, condition)) = of.filter(|(table, _)| table.ends_with("_rollup")) {
+            writeln!(text, "View of `{rollup}` where `{condition}`.").unwrap();
         }
     } else {
         let ttl = table.engine_full.split_once(" TTL ").and_then(|(_, rest)| rest.split_once(" SETTINGS "));

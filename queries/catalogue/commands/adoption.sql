@@ -87,7 +87,7 @@ FROM
     (
         SELECT
             everyone,
-            if(everyone, '', {rollup:Identifier}.command) AS command,
+            toLowCardinality(if(everyone, '', {rollup:Identifier}.command)) AS command,
             roundDown(1000 * toInt64(time), edges) AS edge,
             sum({rollup:Identifier}.interactions) AS uses,
             uniqCombinedMerge(12)({rollup:Identifier}.guilds) AS guilds,
