@@ -39,7 +39,11 @@ SETTINGS non_replicated_deduplication_window = 40000, ttl_only_drop_parts = 1, i
 COMMENT 'Interactions per cluster, and of all clusters, and minute, hour, day, week or fortnight; read interactions_by_cluster_1m to interactions_by_cluster_2w, or interactions_1m to interactions_2w'
 AS SELECT step, false AS overall, time, cluster, interactions, succeeded, failed, panicked, timed_out, cancelled, response, duration, delivery_lag, guilds, users
 FROM interactions_by_cluster_rollup
-UNION ALL SELECT '2w' AS step, false AS overall, toDateTime(intDiv(toUnixTimestamp(weeks.time) - 345600, 1209600) * 1209600 + 345600, 'UTC') AS time,
+SETTINGS max_block_size = 8192, min_insert_block_size_rows = 8192;
+
+INSERT INTO interactions_by_cluster_rollup_next (step, overall, time, cluster, interactions, succeeded, failed, panicked, timed_out, cancelled, response, duration, delivery_lag, guilds, users)
+SELECT '2w' AS step, false AS overall,
+    toDateTime(intDiv(toUnixTimestamp(weeks.time) - 345600, 1209600) * 1209600 + 345600, 'UTC') AS time,
     cluster, sum(weeks.interactions) AS interactions,
     sum(weeks.succeeded) AS succeeded, sum(weeks.failed) AS failed, sum(weeks.panicked) AS panicked,
     sum(weeks.timed_out) AS timed_out, sum(weeks.cancelled) AS cancelled,
@@ -47,25 +51,40 @@ UNION ALL SELECT '2w' AS step, false AS overall, toDateTime(intDiv(toUnixTimesta
     quantileBFloat16MergeState(0.5)(weeks.duration) AS duration,
     quantileBFloat16MergeState(0.5)(weeks.delivery_lag) AS delivery_lag,
     uniqCombinedMergeState(12)(weeks.guilds) AS guilds, uniqCombinedMergeState(12)(weeks.users) AS users
-FROM interactions_by_cluster_rollup AS weeks WHERE weeks.step = '1w' GROUP BY time, cluster
-UNION ALL SELECT step, true AS overall, time, '' AS cluster, sum(steps.interactions) AS interactions,
+FROM interactions_by_cluster_rollup AS weeks
+WHERE weeks.step = '1w' AND (toDateTime(intDiv(toUnixTimestamp(weeks.time) - 345600, 1209600) * 1209600 + 345600, 'UTC'), cluster)
+    NOT IN (SELECT time, cluster FROM interactions_by_cluster_rollup_next WHERE step = '2w' AND NOT overall)
+GROUP BY time, cluster
+SETTINGS max_block_size = 8192, min_insert_block_size_rows = 8192;
+
+INSERT INTO interactions_by_cluster_rollup_next (step, overall, time, cluster, interactions, succeeded, failed, panicked, timed_out, cancelled, response, duration, delivery_lag, guilds, users)
+SELECT step, true AS overall, time, '' AS cluster, sum(steps.interactions) AS interactions,
     sum(steps.succeeded) AS succeeded, sum(steps.failed) AS failed, sum(steps.panicked) AS panicked,
     sum(steps.timed_out) AS timed_out, sum(steps.cancelled) AS cancelled,
     quantileBFloat16MergeState(0.5)(steps.response) AS response,
     quantileBFloat16MergeState(0.5)(steps.duration) AS duration,
     quantileBFloat16MergeState(0.5)(steps.delivery_lag) AS delivery_lag,
     uniqCombinedMergeState(12)(steps.guilds) AS guilds, uniqCombinedMergeState(12)(steps.users) AS users
-FROM interactions_by_cluster_rollup AS steps GROUP BY step, time
-UNION ALL SELECT '2w' AS step, true AS overall, toDateTime(intDiv(toUnixTimestamp(weeks.time) - 345600, 1209600) * 1209600 + 345600, 'UTC') AS time, '' AS cluster,
-    sum(weeks.interactions) AS interactions,
+FROM interactions_by_cluster_rollup AS steps
+WHERE (steps.step, steps.time) NOT IN (SELECT step, time FROM interactions_by_cluster_rollup_next WHERE overall)
+GROUP BY step, time
+SETTINGS max_block_size = 8192, min_insert_block_size_rows = 8192, optimize_aggregation_in_order = 1;
+
+INSERT INTO interactions_by_cluster_rollup_next (step, overall, time, cluster, interactions, succeeded, failed, panicked, timed_out, cancelled, response, duration, delivery_lag, guilds, users)
+SELECT '2w' AS step, true AS overall,
+    toDateTime(intDiv(toUnixTimestamp(weeks.time) - 345600, 1209600) * 1209600 + 345600, 'UTC') AS time,
+    '' AS cluster, sum(weeks.interactions) AS interactions,
     sum(weeks.succeeded) AS succeeded, sum(weeks.failed) AS failed, sum(weeks.panicked) AS panicked,
     sum(weeks.timed_out) AS timed_out, sum(weeks.cancelled) AS cancelled,
     quantileBFloat16MergeState(0.5)(weeks.response) AS response,
     quantileBFloat16MergeState(0.5)(weeks.duration) AS duration,
     quantileBFloat16MergeState(0.5)(weeks.delivery_lag) AS delivery_lag,
     uniqCombinedMergeState(12)(weeks.guilds) AS guilds, uniqCombinedMergeState(12)(weeks.users) AS users
-FROM interactions_by_cluster_rollup AS weeks WHERE weeks.step = '1w' GROUP BY time
-SETTINGS max_block_size = 8192, min_insert_block_size_rows = 8192, optimize_aggregation_in_order = 1;
+FROM interactions_by_cluster_rollup AS weeks
+WHERE weeks.step = '1w' AND toDateTime(intDiv(toUnixTimestamp(weeks.time) - 345600, 1209600) * 1209600 + 345600, 'UTC')
+    NOT IN (SELECT time FROM interactions_by_cluster_rollup_next WHERE step = '2w' AND overall)
+GROUP BY time
+SETTINGS max_block_size = 8192, min_insert_block_size_rows = 8192;
 
 DROP TABLE IF EXISTS interactions_by_cluster_rollup;
 
@@ -348,7 +367,11 @@ SETTINGS non_replicated_deduplication_window = 40000, ttl_only_drop_parts = 1, i
 COMMENT 'Interactions per command and minute, hour, day, week or fortnight; read interactions_by_command_1m to interactions_by_command_2w'
 AS SELECT step, time, type, command, interactions, succeeded, failed, panicked, timed_out, cancelled, response, duration, delivery_lag, guilds, users
 FROM interactions_by_command_rollup
-UNION ALL SELECT '2w' AS step, toDateTime(intDiv(toUnixTimestamp(weeks.time) - 345600, 1209600) * 1209600 + 345600, 'UTC') AS time,
+SETTINGS max_block_size = 8192, min_insert_block_size_rows = 8192;
+
+INSERT INTO interactions_by_command_rollup_next (step, time, type, command, interactions, succeeded, failed, panicked, timed_out, cancelled, response, duration, delivery_lag, guilds, users)
+SELECT '2w' AS step,
+    toDateTime(intDiv(toUnixTimestamp(weeks.time) - 345600, 1209600) * 1209600 + 345600, 'UTC') AS time,
     type, command, sum(weeks.interactions) AS interactions,
     sum(weeks.succeeded) AS succeeded, sum(weeks.failed) AS failed, sum(weeks.panicked) AS panicked,
     sum(weeks.timed_out) AS timed_out, sum(weeks.cancelled) AS cancelled,
@@ -356,7 +379,10 @@ UNION ALL SELECT '2w' AS step, toDateTime(intDiv(toUnixTimestamp(weeks.time) - 3
     quantileBFloat16MergeState(0.5)(weeks.duration) AS duration,
     quantileBFloat16MergeState(0.5)(weeks.delivery_lag) AS delivery_lag,
     uniqCombinedMergeState(12)(weeks.guilds) AS guilds, uniqCombinedMergeState(12)(weeks.users) AS users
-FROM interactions_by_command_rollup AS weeks WHERE weeks.step = '1w' GROUP BY time, type, command
+FROM interactions_by_command_rollup AS weeks
+WHERE weeks.step = '1w' AND (toDateTime(intDiv(toUnixTimestamp(weeks.time) - 345600, 1209600) * 1209600 + 345600, 'UTC'), type, command)
+    NOT IN (SELECT time, type, command FROM interactions_by_command_rollup_next WHERE step = '2w')
+GROUP BY time, type, command
 SETTINGS max_block_size = 8192, min_insert_block_size_rows = 8192;
 
 DROP TABLE IF EXISTS interactions_by_command_rollup;
