@@ -4,9 +4,12 @@
 //! `interactions_by_cluster_1m`, `_1h`, `_1d`, `_1w` and `_2w`, and the filters that they cannot serve; `shard_latency by 1h` names
 //! the only ones there are, or the only ones that are fine enough. What stands behind a semicolon, as in
 //! `interactions_by_cluster without shard; interactions without cluster`, names tables with the same columns and fewer rows: they
-//! answer the same statement sooner, where the filters that only they lack are empty, too. The statement stands below the first one, after the line
-//! `-- from the rollup:`, and reads `{rollup:Identifier}`. Which statement is asked, and of which table, is decided by
-//! range, step and filters: see `resolution/rollup.rs`.
+//! answer the same statement sooner, where the filters that only they lack are empty, too.
+//!
+//! The statement stands below the first one, after the line `-- from the rollup:`, and reads `{rollup:Identifier}`. Which statement is
+//! asked, and of which table, is decided by range, step and filters: see `resolution/rollup.rs`.
+
+use std::iter;
 
 use super::{
     Question,
@@ -82,13 +85,11 @@ pub(super) fn parse(
     let (value, smaller) = value.split_once(';').map_or((value, None), |(value, smaller)| (value, Some(smaller)));
     let (tables, without) = named(question, line, value)?;
     let smaller = smaller.map(|value| named(question, line, value.trim())).transpose()?;
-    let smaller = smaller.map(|(tables, without)| Smaller { tables: tables.to_owned(), without });
     let all = ENDINGS.join(", ");
     let (tables, by) = tables.split_once(" by ").unwrap_or((tables, &all));
-    for tables in [Some(tables), smaller.as_ref().map(|smaller| smaller.tables.as_str())].into_iter().flatten() {
-        if !is_name(tables) {
-            return fault(line, format!("`{tables}` is not the beginning of the name of a table"));
-        }
+    let mut names = iter::once(tables).chain(smaller.iter().map(|(tables, _)| *tables));
+    if let Some(bad) = names.find(|name| !is_name(name)) {
+        return fault(line, format!("`{bad}` is not the beginning of the name of a table"));
     }
     let endings = ENDINGS.into_iter().filter(|ending| words(by).any(|word| word == *ending)).collect::<Vec<_>>();
     if words(by).count() != endings.len() {
@@ -124,6 +125,7 @@ pub(super) fn parse(
         return fault(line, format!("the rollup's statement does not use `{unused}`: say `without {unused}`"));
     }
     let uses_zone = found.placeholders.iter().any(|used| used.name == TZ);
+    let smaller = smaller.map(|(tables, without)| Smaller { tables: tables.to_owned(), without });
     Ok(Some(Rollup { tables: tables.to_owned(), endings, uses_zone, without, smaller, sql: sql.to_owned() }))
 }
 
