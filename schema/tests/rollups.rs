@@ -148,7 +148,8 @@ impl Lake {
             let count = |sql: String| async move { self.number(&format!("SELECT count() FROM ({sql})")).await };
             let keys = count(ours.clone()).await;
             let wrong = count(format!("{ours} EXCEPT {exact}")).await + count(format!("{exact} EXCEPT {ours}")).await;
-            assert!(keys > 0, "{rollup} has something to compare");
+            // Of all clusters together, one week may be all there is.
+            assert!(keys > u64::from(key != "'all'"), "{rollup} has something to compare");
             if wrong > 0 {
                 differing.push((rollup, wrong));
             }
