@@ -128,20 +128,36 @@ impl DataDir {
     /// `None` if no engine holds `engine/`, else its process where it says so.
     #[expect(clippy::option_option, reason = "not held; held by someone; held by a known process")]
     fn engine_holder(&self) -> Result<Option<Option<u32>>, Error> {
-        let path = self.layout.engine().join("status");
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(Error::File { action: "open", path, source }),
-        };
-        match file.try_lock() {
-            Ok(()) => {
-                let_go(&file);
+        match lock_status(&self.layout.engine())? {
+            Status::Down(file) => {
+                file.as_ref().map(let_go);
                 Ok(None)
             }
-            Err(TryLockError::WouldBlock) => Ok(Some(engine_pid(&fs::read_to_string(&path).unwrap_or_default()))),
-            Err(TryLockError::Error(source)) => Err(Error::File { action: "lock", path, source }),
+            Status::Up(pid) => Ok(Some(pid)),
         }
+    }
+}
+
+/// Whether a ClickHouse server is up on a path.
+pub(crate) enum Status {
+    /// None is, nor can one start while this file is locked; there is none where no server has been.
+    Down(Option<File>),
+    /// One is; its process, where it says so.
+    Up(Option<u32>),
+}
+
+/// Locks the file that a server locks while it is up on `clickhouse_path`.
+pub(crate) fn lock_status(clickhouse_path: &Path) -> Result<Status, Error> {
+    let path = clickhouse_path.join("status");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Status::Down(None)),
+        Err(source) => return Err(Error::File { action: "open", path, source }),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Status::Down(Some(file))),
+        Err(TryLockError::WouldBlock) => Ok(Status::Up(engine_pid(&fs::read_to_string(&path).unwrap_or_default()))),
+        Err(TryLockError::Error(source)) => Err(Error::File { action: "lock", path, source }),
     }
 }
 

@@ -28,12 +28,12 @@
 //!   own faults without taking the bot along.
 //! - **A pseudo-terminal**, because without one the engine believes it is part of a script and aborts on the first exception that
 //!   leaves a connection: half an HTTP header, or one wrong password over TCP, would end it (`tests/server/hostile.rs`).
-//! - **Before each start**, tokens of inserts that a killed server noted without keeping their rows are taken back (`tokens.rs`), so that
-//!   a retry with the same token stores them.
 //! - **A leash**, because a parent that is killed cannot clean up: the pipe ends with it, and the child then stops its engine.
 //!
 //! # What is not as in a ClickHouse server
 //!
+//! - Before each start, tokens of inserts that a killed server noted without keeping their rows are taken back (`tokens.rs`), so that a
+//!   retry with the same token stores them. A ClickHouse server needs `shardlake tokens` for that.
 //! - An asynchronous insert is executed at once, as if it were not. It means the same to the client, but makes one part each.
 //! - Tables can be distributed over several of these servers, not replicated; `ON CLUSTER` is refused.
 //! - Users come from the configuration only: `CREATE USER` is refused. The administrator is called `admin`, not `default`.

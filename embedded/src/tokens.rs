@@ -13,13 +13,13 @@
 //! may have parts on other disks, are left alone: a token too many taken back would count rows twice.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-use crate::data_dir::let_go;
+use crate::data_dir::{Status, let_go, lock_status};
 use crate::error::Error;
 
 /// Where a table keeps its notes, and how their files are called: with a number, from 1, that grows.
@@ -44,7 +44,10 @@ pub fn take_back_spent_tokens(clickhouse_path: &Path) -> Result<u64, Error> {
     if !exists(&store)? {
         return Ok(0); // it has never been up
     }
-    let status = lock(clickhouse_path)?;
+    let status = match lock_status(clickhouse_path)? {
+        Status::Down(file) => file, // and stays so while this is locked
+        Status::Up(pid) => return Err(Error::PathInUse { path: clickhouse_path.into(), pid }),
+    };
     let tables = directories(&store)?.iter().map(|prefix| directories(prefix)).collect::<Result<Vec<_>, _>>()?.concat();
     let elsewhere = tables_on_other_disks(&tables)?;
     let mut taken_back = 0;
@@ -149,20 +152,6 @@ fn tables_on_other_disks(folders: &[PathBuf]) -> Result<BTreeSet<String>, Error>
         }
     }
     Ok(elsewhere)
-}
-
-/// Holds off a server, which locks this file while it is up. `None`: there has not been one that made it.
-fn lock(clickhouse_path: &Path) -> Result<Option<File>, Error> {
-    let path = clickhouse_path.join("status");
-    if !exists(&path)? {
-        return Ok(None);
-    }
-    let file = File::open(&path).map_err(failed("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(Error::PathInUse { path: clickhouse_path.into(), pid: None }),
-        Err(TryLockError::Error(source)) => Err(failed("lock", &path)(source)),
-    }
 }
 
 /// The number of a file of notes.
