@@ -97,17 +97,23 @@ fn undeclared(rules: &str, metrics: &str) -> BTreeSet<String> {
     words.filter(|word| !exists(word)).map(str::to_owned).collect()
 }
 
+/// Where units look for the program.
+const PROGRAM: &str = "/usr/local/bin/shardlake";
+
+/// A program for units that exists, as systemd wants it: on this machine ours does not, and any stands in for it.
+fn stand_in() -> String {
+    let path = std::env::current_exe().expect("this program has a path");
+    path.into_os_string().into_string().expect("which is UTF-8, as cargo's are")
+}
+
 #[test]
 fn systemd_accepts_the_unit() {
-    const PROGRAM: &str = "/usr/local/bin/shardlake";
     let unit = read("deploy/systemd/shardlake-cluster@.service");
     assert!(unit.contains(&format!("ExecStart={PROGRAM} cluster --cluster %i\n")));
 
-    // systemd wants the program to exist, which it does not on this machine: any program stands in for it.
-    let stand_in = std::env::current_exe().expect("this program has a path");
     let folder = tempfile::tempdir().unwrap();
     let copy = "shardlake-cluster@0.service";
-    fs::write(folder.path().join(copy), unit.replace(PROGRAM, stand_in.to_str().unwrap())).unwrap();
+    fs::write(folder.path().join(copy), unit.replace(PROGRAM, &stand_in())).unwrap();
 
     let path = format!("./{copy}");
     run("systemd-analyze", SYSTEMD_ANALYZE, folder.path(), &["verify", "--man=no", "--recursive-errors=no", &path]);
@@ -116,16 +122,14 @@ fn systemd_accepts_the_unit() {
 
 #[test]
 fn systemd_accepts_what_comes_beside_clickhouse_s_unit() {
-    const PROGRAM: &str = "/usr/local/bin/shardlake";
     let drop_in = read("deploy/systemd/clickhouse-server.service.d/shardlake.conf");
     assert!(drop_in.contains(&format!("ExecStartPre=-{PROGRAM} tokens ")));
 
-    let stand_in = std::env::current_exe().expect("this program has a path");
     let folder = tempfile::tempdir().unwrap();
     let beside = folder.path().join("clickhouse-server.service.d");
     fs::create_dir(&beside).unwrap();
-    fs::write(beside.join("shardlake.conf"), drop_in.replace(PROGRAM, stand_in.to_str().unwrap())).unwrap();
-    let unit = format!("[Service]\nExecStart={}\n", stand_in.display());
+    fs::write(beside.join("shardlake.conf"), drop_in.replace(PROGRAM, &stand_in())).unwrap();
+    let unit = format!("[Service]\nExecStart={}\n", stand_in());
     fs::write(folder.path().join("clickhouse-server.service"), unit).unwrap();
     let arguments = ["verify", "--man=no", "--recursive-errors=no", "./clickhouse-server.service"];
     run("systemd-analyze", SYSTEMD_ANALYZE, folder.path(), &arguments);
