@@ -81,8 +81,7 @@ FROM
         used.guilds AS guilds,
         used.guilds / nullIf(maxIf(used.guilds, everyone) OVER (PARTITION BY edge), 0) AS guild_share,
         used.users AS users,
-        used.users / nullIf(maxIf(used.users, everyone) OVER (PARTITION BY edge), 0) AS user_share,
-        everyone
+        used.users / nullIf(maxIf(used.users, everyone) OVER (PARTITION BY edge), 0) AS user_share
     FROM
     (
         SELECT
