@@ -51,7 +51,7 @@ const ROLLED_UP: &str = "-- rollup: interactions";
 /// Rollups with minutes.
 const ROLLUPS: [&str; 2] = ["interactions_by_cluster_rollup", "interactions_by_command_rollup"];
 /// What the views of the two make minutes of.
-const MINUTES: [&str; 2] = ["('1m', together, minutes.minute), ", "('1m', minutes.minute), "];
+const MINUTES: [&str; 2] = ["('1m', together, false, minutes.minute), ", "('1m', minutes.minute), "];
 
 /// Argus's table and its rows for the same traffic: one for each receipt, one more for each slash command that succeeded.
 const ARGUS: [&str; 2] = [

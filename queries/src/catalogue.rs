@@ -76,7 +76,7 @@ use std::{
 use serde::{Serialize, Serializer};
 
 use self::folder::{File, Folder};
-pub(crate) use self::rollup::{Rollup, TABLE_PARAMETER};
+pub(crate) use self::rollup::{Rollup, TABLE_PARAMETER, Tables};
 use crate::parameter::Parameter;
 
 /// Path and text of each file of `catalogue/`.

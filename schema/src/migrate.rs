@@ -76,6 +76,7 @@ pub const MIGRATIONS: &[Migration] = &[
     migration!(15, "rollups_from_minutes", "0015_rollups_from_minutes.sql"),
     migration!(16, "guilds_first", "0016_guilds_first.sql"),
     migration!(17, "fewer_states", "0017_fewer_states.sql"),
+    migration!(18, "in_guilds", "0018_in_guilds.sql"),
 ];
 
 /// Why a database could not be brought to this build's schema.

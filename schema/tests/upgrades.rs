@@ -46,7 +46,7 @@ const RAW: [(u32, &str); 5] = [
 ];
 
 /// Of the rollups that a raw table's migration number brings with it: what they hold, and what the raw rows do.
-const ROLLUPS: [(u32, &str, &str); 9] = [
+const ROLLUPS: [(u32, &str, &str); 10] = [
     (
         1,
         "SELECT toString((sum(interactions), uniqCombinedMerge(12)(users), quantileBFloat16Merge(0.9)(response), uniqExact(time))) FROM interactions_by_cluster_1w",
@@ -76,6 +76,11 @@ const ROLLUPS: [(u32, &str, &str); 9] = [
         1,
         "SELECT toString((sum(interactions), uniq(guild_id))) FROM interactions_by_guild_1d",
         "SELECT toString((count(), uniq(guild_id))) FROM interactions",
+    ),
+    (
+        1,
+        "SELECT toString((sum(interactions), sum(errors), uniqCombinedMerge(12)(guilds), uniqCombinedMerge(12)(users), uniqExact(time), count())) FROM interactions_in_guilds_2w FINAL",
+        "SELECT toString((count(), countIf(outcome = 'error'), uniqCombined(12)(guild_id), uniqCombined(12)(user_key), uniqExact(intDiv(dateDiff('day', toDate('1970-01-05'), time), 14)) AS fortnights, fortnights)) FROM interactions WHERE guild_id != 0",
     ),
     (
         2,

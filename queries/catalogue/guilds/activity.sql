@@ -3,7 +3,7 @@
 --   of guilds are left out. Buckets without any are 0.
 -- panel: timeseries
 -- table: interactions
--- rollup: interactions_by_guild by 1d without cluster, shard, command
+-- rollup: interactions_by_guild by 1d without cluster, shard, command; interactions_in_guilds by 1d, 1w, 2w without guild
 -- param: from    DateTime64(3, 'UTC') = -24h Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: step    UInt32               = auto Width of a bucket
@@ -40,6 +40,7 @@ FROM
 ORDER BY time
 
 -- from the rollup:
+-- Without `guild` its rows are of all guilds together, and name none.
 WITH {edges:Array(Int64)} AS edges
 SELECT fromUnixTimestamp64Milli(edges[bucket], 'UTC') AS time, guilds, users, interactions, errors
 FROM
@@ -47,14 +48,13 @@ FROM
     SELECT
         roundDown(1000 * toInt64(time), edges) AS edge,
         transform(edge, edges, arrayEnumerate(edges), 0) AS bucket,
-        uniq(guild_id) AS guilds,
+        uniqCombinedMerge(12)({rollup:Identifier}.guilds) AS guilds,
         uniqCombinedMerge(12)({rollup:Identifier}.users) AS users,
         sum({rollup:Identifier}.interactions) AS interactions,
         sum({rollup:Identifier}.errors) AS errors
     FROM {rollup:Identifier}
     WHERE time >= {from:DateTime64(3, 'UTC')} AND time < {to:DateTime64(3, 'UTC')}
-        AND (empty({guild:Array(UInt64)}) OR guild_id IN {guild:Array(UInt64)})
-        AND guild_id != 0
+        AND (empty({guild:Array(UInt64)}) OR guild_id IN {guild:Array(UInt64)} AND guild_id != 0)
     GROUP BY edge
     ORDER BY bucket WITH FILL FROM 1 TO length(edges)
 )

@@ -3,13 +3,11 @@
 //! `-- rollup: interactions_by_cluster without shard, command` in the header names the tables or views
 //! `interactions_by_cluster_1m`, `_1h`, `_1d`, `_1w` and `_2w`, and the filters that they cannot serve; `shard_latency by 1h` names
 //! the only ones there are, or the only ones that are fine enough. What stands behind a semicolon, as in
-//! `interactions_by_cluster without shard; interactions without cluster`, names tables with the same columns and fewer rows: they
-//! answer the same statement sooner, where the filters that only they lack are empty, too.
+//! `interactions_by_cluster without shard; interactions without cluster`, names tables with fewer rows that serve still fewer
+//! filters: they answer the same statement sooner, where the filters that only they lack are empty, too.
 //!
 //! The statement stands below the first one, after the line `-- from the rollup:`, and reads `{rollup:Identifier}`. Which statement is
 //! asked, and of which table, is decided by range, step and filters: see `resolution/rollup.rs`.
-
-use std::iter;
 
 use super::{
     Question,
@@ -34,26 +32,24 @@ pub(crate) const ENDINGS: [&str; 5] = ["1m", "1h", "1d", "1w", "2w"];
 /// How to ask a question of rollups.
 #[derive(Debug, Clone)]
 pub(crate) struct Rollup {
-    /// The name of the tables without `_1m`, `_1h`, `_1d`, `_1w` or `_2w`.
-    pub(crate) tables: String,
-    /// How the names of its tables end.
-    pub(crate) endings: Vec<&'static str>,
-    /// Whether its statement looks at the clock of the time zone.
+    /// What the statement reads one of; each has fewer rows than those before it.
+    pub(crate) tables: Vec<Tables>,
+    /// Whether the statement looks at the clock of the time zone.
     pub(crate) uses_zone: bool,
-    /// Parameters that it has no columns for; they must be empty.
+    /// Parameters that the statement does without; they must be empty.
     pub(crate) without: Vec<String>,
-    /// Tables with fewer rows.
-    pub(crate) smaller: Option<Smaller>,
     /// The statement.
     pub(crate) sql: String,
 }
 
-/// Tables with the columns of a rollup and fewer rows.
+/// Tables or views of one rollup, by the length of their buckets.
 #[derive(Debug, Clone)]
-pub(crate) struct Smaller {
-    /// The beginning of their names.
-    pub(crate) tables: String,
-    /// Parameters that they serve only while they are empty.
+pub(crate) struct Tables {
+    /// Their names without `_1m`, `_1h`, `_1d`, `_1w` or `_2w`.
+    pub(crate) stem: String,
+    /// How their names end.
+    pub(crate) endings: Vec<&'static str>,
+    /// Parameters that the statement has, and that must be empty if it is to read these.
     pub(crate) without: Vec<String>,
 }
 
@@ -82,19 +78,10 @@ pub(super) fn parse(
             );
         }
     };
-    let (value, smaller) = value.split_once(';').map_or((value, None), |(value, smaller)| (value, Some(smaller)));
-    let (tables, without) = named(question, line, value)?;
-    let smaller = smaller.map(|value| named(question, line, value.trim())).transpose()?;
-    let all = ENDINGS.join(", ");
-    let (tables, by) = tables.split_once(" by ").unwrap_or((tables, &all));
-    let mut names = iter::once(tables).chain(smaller.iter().map(|(tables, _)| *tables));
-    if let Some(bad) = names.find(|name| !is_name(name)) {
-        return fault(line, format!("`{bad}` is not the beginning of the name of a table"));
-    }
-    let endings = ENDINGS.into_iter().filter(|ending| words(by).any(|word| word == *ending)).collect::<Vec<_>>();
-    if words(by).count() != endings.len() {
-        return fault(line, format!("`{by}` is not some of {all}"));
-    }
+    let mut tables =
+        value.split(';').map(|value| named(question, line, value.trim())).collect::<Result<Vec<_>, _>>()?;
+    // What the first ones lack none of them serves.
+    let without = std::mem::take(&mut tables[0].without);
     let found = scan(sql);
     if let Some(second) = found.second_statement {
         return fault(lines_above + second, "another statement starts here: a rollup's is one");
@@ -125,17 +112,25 @@ pub(super) fn parse(
         return fault(line, format!("the rollup's statement does not use `{unused}`: say `without {unused}`"));
     }
     let uses_zone = found.placeholders.iter().any(|used| used.name == TZ);
-    let smaller = smaller.map(|(tables, without)| Smaller { tables: tables.to_owned(), without });
-    Ok(Some(Rollup { tables: tables.to_owned(), endings, uses_zone, without, smaller, sql: sql.to_owned() }))
+    Ok(Some(Rollup { tables, uses_zone, without, sql: sql.to_owned() }))
 }
 
-/// Reads `tables [by 1m, …] [without filter, …]`: what comes before the filters, and the filters.
-fn named<'a>(question: &Question, line: usize, value: &'a str) -> Result<(&'a str, Vec<String>), Fault> {
+/// Reads `tables [by 1m, …] [without filter, …]`.
+fn named(question: &Question, line: usize, value: &str) -> Result<Tables, Fault> {
+    let all = ENDINGS.join(", ");
     let (tables, without) = value.split_once(" without ").unwrap_or((value, ""));
+    let (stem, by) = tables.split_once(" by ").unwrap_or((tables, &all));
+    if !is_name(stem) {
+        return fault(line, format!("`{stem}` is not the beginning of the name of a table"));
+    }
+    let endings = ENDINGS.into_iter().filter(|ending| words(by).any(|word| word == *ending)).collect::<Vec<_>>();
+    if words(by).count() != endings.len() {
+        return fault(line, format!("`{by}` is not some of {all}"));
+    }
     let without: Vec<String> = words(without).map(str::to_owned).collect();
     match without.iter().find(|name| question.parameter(name).is_none()) {
         Some(unknown) => fault(line, format!("`{unknown}` is no parameter of this question")),
-        None => Ok((tables, without)),
+        None => Ok(Tables { stem: stem.to_owned(), endings, without }),
     }
 }
 
@@ -147,26 +142,35 @@ fn words(list: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::super::header;
 
-    fn parse(rollup: &str) -> Result<Vec<&'static str>, String> {
+    fn parse(rollup: &str) -> Result<Vec<Vec<&'static str>>, String> {
         let text = format!(
             "-- title: T\n-- description: D\n-- panel: stat\n-- table: t\n-- rollup: {rollup}\n-- column: n count N\nSELECT 1 AS n\n\n\
              -- from the rollup:\nSELECT sum(m) AS n FROM {{rollup:Identifier}}\n"
         );
         let question = header::parse("noun", "question", &text).map_err(|fault| fault.message)?;
-        Ok(question.rollup.unwrap().endings)
+        Ok(question.rollup.unwrap().tables.into_iter().map(|tables| tables.endings).collect())
     }
 
     #[test]
     fn a_rollup_names_the_tables_that_there_are() {
-        assert_eq!(parse("things"), Ok(vec!["1m", "1h", "1d", "1w", "2w"]));
-        assert_eq!(parse("things by 1d, 1h"), Ok(vec!["1h", "1d"]));
-        for bad in ["things by 2h", "things by 1h, 1h", "things by 1h 1d", "things, others"] {
+        let all = ["1m", "1h", "1d", "1w", "2w"].to_vec();
+        assert_eq!(parse("things"), Ok(vec![all.clone()]));
+        assert_eq!(parse("things by 1d, 1h"), Ok(vec![vec!["1h", "1d"]]));
+        assert_eq!(parse("things by 1h; fewer"), Ok(vec![vec!["1h"], all]));
+        assert_eq!(parse("things; fewer by 1d; fewest by 2w, 1w").unwrap()[1..], [vec!["1d"], vec!["1w", "2w"]]);
+        for bad in [
+            "things by 2h",
+            "things by 1h, 1h",
+            "things by 1h 1d",
+            "things, others",
+            "things; fewer, still fewer",
+            "things; fewer by 2h",
+            "things;",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-        assert!(parse("things without cluster").unwrap_err().contains("cluster"));
-        assert_eq!(parse("things by 1h; fewer"), Ok(vec!["1h"]));
-        for bad in ["things; fewer, still fewer", "things; fewer by 1h", "things; fewer without cluster"] {
-            assert!(parse(bad).is_err(), "{bad}");
+        for bad in ["things without cluster", "things; fewer without cluster"] {
+            assert!(parse(bad).unwrap_err().contains("cluster"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which table answers: the raw rows or one of a rollup's five, of all clusters together where nobody asks for one.
+//! Which table answers: the raw rows or one of a rollup's five, of all clusters or guilds together where nobody asks for one.
 //!
 //! The coarsest that still divides the range finely enough, of those whose buckets the answer's are made of and that are kept
 //! for so long: a day in Berlin is made of hours, a day in Kolkata of minutes, and weeks of UTC begin on Mondays, fortnights on every second one. A question
@@ -9,7 +9,7 @@ use shardlake_schema::TimeMs;
 
 use super::{Buckets, Range, Resolved, Step};
 use crate::{
-    catalogue::{Question, TABLE_PARAMETER},
+    catalogue::{Question, TABLE_PARAMETER, Tables},
     parameter::Value,
 };
 
@@ -66,10 +66,9 @@ fn ms(seconds: u64) -> i64 {
 pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
     let (Some(rollup), Some(range)) = (&question.rollup, asked.range) else { return };
     let is_empty = |value: &Value| matches!(value, Value::List(list) if list.is_empty());
-    let serves = |without: &[String], values: &[(String, Value)]| {
-        values.iter().all(|(name, value)| !without.contains(name) || is_empty(value))
-    };
-    if !serves(&rollup.without, &asked.values) {
+    let serves =
+        |without: &[String]| asked.values.iter().all(|(name, value)| !without.contains(name) || is_empty(value));
+    if !serves(&rollup.without) {
         return;
     }
     let age_s = u64::try_from((now.0 - range.from.0) / 1000).unwrap_or(0);
@@ -77,18 +76,19 @@ pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
         Some(buckets) => grain.makes(buckets),
         None => !rollup.uses_zone || grain.makes(&Buckets::new(range, HOUR, &asked.zone)),
     };
-    let mut usable =
-        GRAINS.iter().filter(|grain| rollup.endings.contains(&grain.ending) && age_s <= grain.kept_s && fits(grain));
-    let Some(grain) = usable.rfind(|grain| range.length_s() >= grain.shortest_s) else { return };
+    let usable = |tables: &Tables| {
+        let mut grains = GRAINS.iter().filter(|grain| tables.endings.contains(&grain.ending));
+        grains.rfind(|grain| range.length_s() >= grain.shortest_s && age_s <= grain.kept_s && fits(grain))
+    };
+    let serving = rollup.tables.iter().rev().filter(|tables| serves(&tables.without));
+    let Some((tables, grain)) = serving.filter_map(|tables| Some((tables, usable(tables)?))).next() else { return };
 
     let last = TimeMs(range.to.0.saturating_add(grain.ms() - 1));
     let range = Range { from: grain.start_of(range.from), to: grain.start_of(last) };
     asked.range = Some(range);
     asked.values.retain(|(name, _)| !rollup.without.contains(name));
     super::set_range(&mut asked.values, range);
-    let smaller = rollup.smaller.as_ref().filter(|smaller| serves(&smaller.without, &asked.values));
-    let tables = smaller.map_or(&rollup.tables, |smaller| &smaller.tables);
-    let table = format!("{tables}_{}", grain.ending);
+    let table = format!("{}_{}", tables.stem, grain.ending);
     asked.values.push((TABLE_PARAMETER.to_owned(), Value::Text(table.clone())));
     asked.rollup = Some(table);
 }
@@ -156,6 +156,14 @@ mod tests {
             ("shards/latency", "from=-7d&step=1800", "samples"),
             ("guilds/top", "from=-29d", "interactions"),
             ("guilds/top", "from=-30d", "interactions_by_guild_1d"),
+            ("guilds/top", "from=-365d", "interactions_by_guild_1d"),
+            ("guilds/activity", "from=-30d&step=6h", "interactions"),
+            ("guilds/activity", "from=-60d&step=1d", "interactions_in_guilds_1d"),
+            ("guilds/activity", "from=-60d&step=1d&guild=7", "interactions_by_guild_1d"),
+            ("guilds/activity", "from=-60d&step=1d&cluster=7", "interactions"),
+            ("guilds/activity", "from=-365d&step=7d", "interactions_in_guilds_1w"),
+            ("guilds/activity", "from=-365d&step=7d&guild=7", "interactions_by_guild_1d"),
+            ("guilds/activity", "from=-365d&step=14d", "interactions_in_guilds_2w"),
         ] {
             assert_eq!(table(id, query), expected, "{id}?{query}");
         }
