@@ -133,15 +133,8 @@ impl Lake {
             }
         }
         let in_guilds = "interactions WHERE guild_id != 0";
-        for (step, start) in [("1d", day), ("1w", week), ("2w", fortnight)] {
-            rollups.push((
-                format!("interactions_in_guilds_{step}"),
-                "'all'",
-                start,
-                in_guilds,
-                &states[..COUNTS.len() + 2],
-            ));
-        }
+        let no_times = &states[..COUNTS.len() + 2];
+        rollups.push(("interactions_in_guilds_1d".into(), "'all'", day, in_guilds, no_times));
         rollups.push(("interactions_by_guild_1d".into(), "guild_id", day, "interactions", &guild));
         rollups.push(("shard_events_1d".into(), "cluster, shard, event, cause", day, "shard_events", &CHANGES));
         rollups.push(("shard_latency_1h".into(), "cluster, shard", hour, latency, &LATENCIES));

@@ -79,8 +79,8 @@ const ROLLUPS: [(u32, &str, &str); 10] = [
     ),
     (
         1,
-        "SELECT toString((sum(interactions), sum(errors), uniqCombinedMerge(12)(guilds), uniqCombinedMerge(12)(users), uniqExact(time), count())) FROM interactions_in_guilds_2w FINAL",
-        "SELECT toString((count(), countIf(outcome = 'error'), uniqCombined(12)(guild_id), uniqCombined(12)(user_key), uniqExact(intDiv(dateDiff('day', toDate('1970-01-05'), time), 14)) AS fortnights, fortnights)) FROM interactions WHERE guild_id != 0",
+        "SELECT toString((sum(interactions), sum(errors), uniqCombinedMerge(12)(guilds), uniqCombinedMerge(12)(users), uniqExact(time), count())) FROM interactions_in_guilds_1d FINAL",
+        "SELECT toString((count(), countIf(outcome = 'error'), uniqCombined(12)(guild_id), uniqCombined(12)(user_key), uniqExact(toDate(time)) AS days, days)) FROM interactions WHERE guild_id != 0",
     ),
     (
         2,

@@ -187,9 +187,9 @@ async fn holds_what_its_source_does(shards: &[Client], statement: &str, copy: &s
     let (target, step, source) = (word_after("INSERT INTO "), word_after("SELECT "), word_after("FROM "));
     let counted = if source.starts_with("gateway") { "dispatches" } else { "interactions" };
     let (copied_step, there_step) = match step {
+        "'1d'" if statement.contains("true AS in_guilds") => ("in_guilds".to_owned(), "guild_id != 0"),
         "'2w'" => ("step = '2w'".to_owned(), "step = '1w'"),
         "step," => ("step != '2w'".to_owned(), "true"),
-        "bucket.1" => ("step = '2w' AND in_guilds".to_owned(), "guild_id != 0"),
         step => (format!("step = {step}"), "true"),
     };
     let kinds = [("true AS overall", " AND overall"), ("false AS overall", " AND NOT overall")];

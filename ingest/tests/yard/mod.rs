@@ -259,7 +259,7 @@ pub const ROLLUP_TABLES: [&str; 6] = [
 ];
 
 /// Rollups, which column counts rows, and of which table.
-const ROLLUPS: [(&str, &str, &str); 21] = [
+const ROLLUPS: [(&str, &str, &str); 19] = [
     ("interactions_1m", "interactions", "interactions"),
     ("interactions_1h", "interactions", "interactions"),
     ("interactions_1d", "interactions", "interactions"),
@@ -277,8 +277,6 @@ const ROLLUPS: [(&str, &str, &str); 21] = [
     ("interactions_by_command_2w", "interactions", "interactions"),
     ("interactions_by_guild_1d", "interactions", "interactions"),
     ("interactions_in_guilds_1d", "interactions", "interactions WHERE guild_id != 0"),
-    ("interactions_in_guilds_1w", "interactions", "interactions WHERE guild_id != 0"),
-    ("interactions_in_guilds_2w", "interactions", "interactions WHERE guild_id != 0"),
     ("shard_events_1d", "events", "shard_events"),
     ("shard_latency_1h", "samples", "samples WHERE name = 'discord_shard_latency_seconds'"),
 ];

@@ -3,7 +3,7 @@
 --   of guilds are left out. Buckets without any are 0.
 -- panel: timeseries
 -- table: interactions
--- rollup: interactions_by_guild by 1d without cluster, shard, command; interactions_in_guilds by 1d, 1w, 2w without guild
+-- rollup: interactions_by_guild by 1d without cluster, shard, command; interactions_in_guilds by 1d without guild
 -- param: from    DateTime64(3, 'UTC') = -24h Start of the range, included
 -- param: to      DateTime64(3, 'UTC') = now  End of the range, left out
 -- param: step    UInt32               = auto Width of a bucket

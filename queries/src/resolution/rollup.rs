@@ -161,9 +161,8 @@ mod tests {
             ("guilds/activity", "from=-60d&step=1d", "interactions_in_guilds_1d"),
             ("guilds/activity", "from=-60d&step=1d&guild=7", "interactions_by_guild_1d"),
             ("guilds/activity", "from=-60d&step=1d&cluster=7", "interactions"),
-            ("guilds/activity", "from=-365d&step=7d", "interactions_in_guilds_1w"),
+            ("guilds/activity", "from=-365d&step=7d", "interactions_in_guilds_1d"),
             ("guilds/activity", "from=-365d&step=7d&guild=7", "interactions_by_guild_1d"),
-            ("guilds/activity", "from=-365d&step=14d", "interactions_in_guilds_2w"),
         ] {
             assert_eq!(table(id, query), expected, "{id}?{query}");
         }

@@ -178,11 +178,7 @@ impl Statement<'_> {
         }
         let mut source = None;
         let mut edits = Vec::new();
-        // An ARRAY JOIN takes each row of the table for itself.
-        let names_table = |at: usize| {
-            rest[at].is("FROM") || rest[at].is("JOIN") && !rest[..at].last().is_some_and(|word| word.is("ARRAY"))
-        };
-        for (at, pair) in rest.windows(2).enumerate().filter(|(at, _)| names_table(*at)) {
+        for (at, pair) in rest.windows(2).enumerate().filter(|(_, pair)| pair[0].is("FROM") || pair[0].is("JOIN")) {
             let (word, table) = (pair[0], pair[1]);
             let is_function = rest.get(at + 2).is_some_and(|token| token.is("(") && token.start == table.end());
             let is_table = table.is_name() && !is_function;
