@@ -39,7 +39,7 @@ pub(super) async fn targets(client: &Client, whom: Whom) -> anyhow::Result<Vec<T
 pub(super) async fn states(client: &Client, whom: Whom) -> anyhow::Result<Vec<States>> {
     let sql = format!(
         "SELECT table, groupArray(name) AS columns FROM system.columns WHERE {KEEPING} AND type LIKE 'AggregateFunction(uniq%' \
-         AND table NOT IN (SELECT table FROM system.columns WHERE database = currentDatabase() AND name = {{column:String}}) \
+         AND default_kind NOT IN ('ALIAS', 'EPHEMERAL') AND table NOT IN (SELECT table FROM system.columns WHERE database = currentDatabase() AND name = {{column:String}}) \
          GROUP BY table ORDER BY table"
     );
     client.query_raw(&sql).param("column", whom.column()).fetch_all().await.context("the rollups cannot be listed")
