@@ -21,7 +21,8 @@ All times are UTC. **Raw tables** hold what clusters record; each of their rows 
 and fortnight) are filled by materialized views and keep their numbers as states that merge: read counts with `sum(…)`, sketches
 with `quantileBFloat16Merge(level)(…)`, uniques with `uniqCombinedMerge(12)(…)`, always with `GROUP BY`. Where one is asked for by
 all of them, a table `_rollup` holds them and a view shows each: read the views, of which every one counts everything once;
-`interactions_1h` and its like do so for all clusters together, in one row for each bucket. An `ALIAS` column is computed when it is read
+`interactions_1h` and its like do so for all clusters together, in one row for each bucket, and `interactions_in_guilds_1d` for all
+guilds. An `ALIAS` column is computed when it is read
 and is not part of `SELECT *`. TTLs are the defaults;
 `shardlake schema apply --retention` changes them, those of rollups by the name of the view: `interactions_by_cluster_1h=5y`.
 ";
