@@ -4,7 +4,7 @@
 //! `interactions_by_cluster_1m`, `_1h`, `_1d`, `_1w` and `_2w`, and the filters that they cannot serve; `shard_latency by 1h` names
 //! the only ones there are, or the only ones that are fine enough. What stands behind a semicolon, as in
 //! `interactions_by_cluster without shard; interactions without cluster`, names tables with fewer rows that serve still fewer
-//! filters: they answer the same statement sooner, where the filters that only they lack are empty, too.
+//! filters: they answer the same statement sooner, where the filters that only they lack are empty, too. They have a `by` of their own.
 //!
 //! The statement stands below the first one, after the line `-- from the rollup:`, and reads `{rollup:Identifier}`. Which statement is
 //! asked, and of which table, is decided by range, step and filters: see `resolution/rollup.rs`.
