@@ -1,5 +1,5 @@
 //! Every question of the catalogue, asked over two shards: the cases of `queries/tests/cases/`, whose rows go to the shard of
-//! their cluster, bring the answers that one server gives.
+//! their cluster, bring the answers that one server gives; and rollups answer as raw rows do.
 
 use std::fs;
 
@@ -12,6 +12,7 @@ use shardlake_schema::topology::readers_database;
 use crate::{
     lake::{Api, insert, run},
     line::{DATABASE, servers::Servers},
+    rolled_up,
 };
 
 /// Its sizes are those of the server that answers, and it says so.
@@ -62,6 +63,27 @@ async fn two_shards_answer_like_one_server() {
         }
     }
     assert!(both_were_needed > 5, "{both_were_needed} questions had rows on both shards");
+    servers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_shards_answer_from_rollups_as_from_raw_rows() {
+    /// By minute, hour or day, and by the longest steps that there are.
+    const RANGES: [rolled_up::Range; 3] =
+        [(48, 24, "1h", "Europe/Berlin"), (840, 0, "5d", "UTC"), (8_800, 0, "14d", "UTC")];
+    let servers = Servers::with_schema(2).await;
+    for shard in [1, 2] {
+        let admin = servers.client(shard, User::Admin, DATABASE);
+        for rows in rolled_up::ROWS {
+            // Two of the four clusters each.
+            run(&admin, &format!("{rows} WHERE number % 2 = {}", shard - 1)).await;
+        }
+    }
+    let (catalogue, ids) = rolled_up::with_raw_questions();
+    let reader = servers.client(1, User::Reader, &readers_database(DATABASE));
+    let api = Api::start(reader, catalogue.clone()).await;
+    rolled_up::answer_as_raw_rows_do(&api, &catalogue, &ids, &RANGES).await;
+    api.stop().await;
     servers.stop().await;
 }
 

@@ -80,8 +80,8 @@ pub(super) fn choose(question: &Question, asked: &mut Resolved, now: TimeMs) {
         let mut grains = GRAINS.iter().filter(|grain| tables.endings.contains(&grain.ending));
         grains.rfind(|grain| range.length_s() >= grain.shortest_s && age_s <= grain.kept_s && fits(grain))
     };
-    let serving = rollup.tables.iter().rev().filter(|tables| serves(&tables.without));
-    let Some((tables, grain)) = serving.filter_map(|tables| Some((tables, usable(tables)?))).next() else { return };
+    let mut serving = rollup.tables.iter().rev().filter(|tables| serves(&tables.without));
+    let Some((tables, grain)) = serving.find_map(|tables| Some((tables, usable(tables)?))) else { return };
 
     let last = TimeMs(range.to.0.saturating_add(grain.ms() - 1));
     let range = Range { from: grain.start_of(range.from), to: grain.start_of(last) };

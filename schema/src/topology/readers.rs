@@ -1,4 +1,8 @@
 //! The database that readers of a ClickHouse cluster use: a `Distributed` table over each local table and view.
+//!
+//! What is an `ALIAS` there is a column here that the shard computes: ClickHouse writes the expression of an `ALIAS` into what it
+//! asks the shards, under the column's name, and then refuses everybody's `sum(errors) AS errors` as one name of two things (code
+//! 179). `MATERIALIZED` keeps it out of `SELECT *`, as it was.
 
 use clickhouse::{Client, error::Error as ClickhouseError};
 
@@ -9,6 +13,11 @@ use crate::quote;
 /// that remember migrations: all nodes may share them.
 const LOCAL: &str = "SELECT name FROM system.tables WHERE database = {database:String} \
      AND (engine LIKE '%MergeTree' OR engine = 'View') AND name NOT LIKE 'migration%' ORDER BY name";
+
+/// Columns in their order: name, type, what it is computed of or nothing, and what it says.
+const COLUMNS: &str = "SELECT name, type, if(default_kind IN ('ALIAS', 'MATERIALIZED'), default_expression, ''), comment \
+     FROM system.columns WHERE database = {database:String} AND table = {table:String} AND default_kind != 'EPHEMERAL' \
+     ORDER BY position";
 
 const DISTRIBUTED: &str =
     "SELECT name FROM system.tables WHERE database = {database:String} AND engine = 'Distributed' ORDER BY name";
@@ -51,13 +60,23 @@ pub async fn distribute(client: &Client, database: &str, cluster: &Cluster) -> R
             .await?;
     }
     for name in &local {
+        let columns = client.query_raw(COLUMNS).param("database", database).param("table", name);
+        let columns: Vec<(String, String, String, String)> = columns.fetch_all().await?;
+        let columns: Vec<String> = columns.iter().map(column_of_shards).collect();
         let (here, there) = (quote::identifier(database), quote::identifier(name));
         run(format!(
-            "CREATE OR REPLACE TABLE {}.{there}{on_cluster} AS {here}.{there} ENGINE = Distributed({}, {here}, {there})",
+            "CREATE OR REPLACE TABLE {}.{there}{on_cluster} ({}) ENGINE = Distributed({}, {here}, {there})",
             quote::identifier(&all),
+            columns.join(", "),
             quote::identifier(cluster.name())
         ))
         .await?;
     }
     Ok(local)
+}
+
+/// A row of [`COLUMNS`] as a column that is read from the shards.
+fn column_of_shards((name, r#type, computed, comment): &(String, String, String, String)) -> String {
+    let computed = if computed.is_empty() { String::new() } else { format!("MATERIALIZED {computed}") };
+    format!("{} {} {computed} COMMENT {}", quote::identifier(name), r#type, quote::string(comment))
 }
