@@ -40,6 +40,7 @@ mod tests {
         "MODIFY COLUMN IF EXISTS ",
         "COMMENT COLUMN IF EXISTS ",
         "MODIFY COMMENT ",
+        "MODIFY ORDER BY ",
         "MODIFY TTL ",
         "MODIFY SETTING ",
     ];
