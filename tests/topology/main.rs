@@ -13,11 +13,12 @@ mod line;
 #[path = "../../queries/tests/lake/mod.rs"]
 mod lake;
 
-#[allow(dead_code, reason = "this program needs a part of it")]
 #[path = "../../queries/tests/rolled_up/mod.rs"]
 mod rolled_up;
 
 mod statements;
+
+mod readers;
 
 mod questions;
 

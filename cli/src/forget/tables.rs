@@ -22,15 +22,15 @@ pub(super) struct States {
     pub(super) columns: Vec<String>,
 }
 
-/// Tables of the database that keep rows of their own. Views and `Distributed` tables show what others keep.
-const KEEPING: &str = "database = currentDatabase() AND table IN \
+/// Columns that keep something, in tables that keep rows of their own. Views and `Distributed` tables show what others keep.
+const KEEPING: &str = "database = currentDatabase() AND default_kind NOT IN ('ALIAS', 'EPHEMERAL') AND table IN \
      (SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree')";
 
 pub(super) async fn targets(client: &Client, whom: Whom) -> anyhow::Result<Vec<Target>> {
     let sql = format!(
         "SELECT table, (database, table) IN (SELECT database, name FROM system.tables WHERE engine LIKE '%AggregatingMergeTree') AS is_rollup, \
          type LIKE '%String%' AS is_text FROM system.columns \
-         WHERE {KEEPING} AND name = {{column:String}} AND default_kind NOT IN ('ALIAS', 'EPHEMERAL') ORDER BY is_rollup, table"
+         WHERE {KEEPING} AND name = {{column:String}} ORDER BY is_rollup, table"
     );
     client.query_raw(&sql).param("column", whom.column()).fetch_all().await.context("the tables cannot be listed")
 }
@@ -39,7 +39,7 @@ pub(super) async fn targets(client: &Client, whom: Whom) -> anyhow::Result<Vec<T
 pub(super) async fn states(client: &Client, whom: Whom) -> anyhow::Result<Vec<States>> {
     let sql = format!(
         "SELECT table, groupArray(name) AS columns FROM system.columns WHERE {KEEPING} AND type LIKE 'AggregateFunction(uniq%' \
-         AND default_kind NOT IN ('ALIAS', 'EPHEMERAL') AND table NOT IN (SELECT table FROM system.columns WHERE database = currentDatabase() AND name = {{column:String}}) \
+         AND table NOT IN (SELECT table FROM system.columns WHERE database = currentDatabase() AND name = {{column:String}}) \
          GROUP BY table ORDER BY table"
     );
     client.query_raw(&sql).param("column", whom.column()).fetch_all().await.context("the rollups cannot be listed")

@@ -1,9 +1,9 @@
 //! Which table answers: the raw rows or one of a rollup's five, of all clusters or guilds together where nobody asks for one.
 //!
 //! The coarsest that still divides the range finely enough, of those whose buckets the answer's are made of and that are kept
-//! for so long: a day in Berlin is made of hours, a day in Kolkata of minutes, and weeks of UTC begin on Mondays, fortnights on every second one. A question
-//! that has no buckets and looks at the clock is made of hours. A rollup answers for whole buckets, so the range is widened to
-//! them, and the answer's `meta` says so.
+//! for so long: a day in Berlin is made of hours, a day in Kolkata of minutes, and weeks of UTC begin on Mondays, fortnights on
+//! every second one. A question that has no buckets and looks at the clock is made of hours. A rollup answers for whole buckets,
+//! so the range is widened to them, and the answer's `meta` says so.
 
 use shardlake_schema::TimeMs;
 

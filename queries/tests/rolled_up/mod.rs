@@ -12,18 +12,6 @@ use crate::lake::Api;
 /// Hours before this one, step and zone.
 pub(crate) type Range = (i64, i64, &'static str, &'static str);
 
-/// Ranges of minutes, hours, days, weeks and fortnights, and of tables that there are by the day only.
-pub(crate) const RANGES: [Range; 8] = [
-    (7, 1, "15m", "UTC"),
-    (48, 24, "1h", "Europe/Berlin"),
-    (120, 24, "3h", "Asia/Kolkata"),
-    (144, 0, "1d", "UTC"),
-    (144, 0, "1d", "America/Sao_Paulo"),
-    (840, 0, "5d", "UTC"),
-    (5_100, 0, "7d", "UTC"),
-    (8_800, 0, "14d", "UTC"),
-];
-
 /// Parameters with some values each: other tables answer then.
 const FILTERS: [(&str, &str); 3] =
     [("", ""), ("cluster", "&cluster=0&cluster=3"), ("guild", "&guild=0&guild=7&guild=9")];

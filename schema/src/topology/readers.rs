@@ -11,13 +11,12 @@ use crate::quote;
 
 /// Tables that hold rows, and views that are read like tables. (A materialized view fills a table and has none.) Not those
 /// that remember migrations: all nodes may share them.
-const LOCAL: &str = "SELECT name FROM system.tables WHERE database = {database:String} \
+const LOCAL: &str = "SELECT name, comment FROM system.tables WHERE database = {database:String} \
      AND (engine LIKE '%MergeTree' OR engine = 'View') AND name NOT LIKE 'migration%' ORDER BY name";
 
-/// Columns in their order: name, type, what it is computed of or nothing, and what it says.
-const COLUMNS: &str = "SELECT name, type, if(default_kind IN ('ALIAS', 'MATERIALIZED'), default_expression, ''), comment \
-     FROM system.columns WHERE database = {database:String} AND table = {table:String} AND default_kind != 'EPHEMERAL' \
-     ORDER BY position";
+/// Columns in their order: name, type, what else is said of it, and its comment.
+const COLUMNS: &str = "SELECT name, type, concat(if(default_kind = 'ALIAS', 'MATERIALIZED', default_kind), ' ', default_expression), comment \
+     FROM system.columns WHERE database = {database:String} AND table = {table:String} ORDER BY position";
 
 const DISTRIBUTED: &str =
     "SELECT name FROM system.tables WHERE database = {database:String} AND engine = 'Distributed' ORDER BY name";
@@ -49,34 +48,32 @@ pub async fn distribute(client: &Client, database: &str, cluster: &Cluster) -> R
     let all = readers_database(database);
     let on_cluster = cluster.on_cluster();
     let run = async |sql: String| client.query_raw(&sql).execute().await;
-    let names = async |sql| {
-        client.query_raw(sql).param("database", if sql == LOCAL { database } else { &all }).fetch_all::<String>().await
-    };
 
     run(format!("CREATE DATABASE IF NOT EXISTS {}{on_cluster}", quote::identifier(&all))).await?;
-    let local = names(LOCAL).await?;
-    for gone in names(DISTRIBUTED).await?.iter().filter(|name| !local.contains(name)) {
+    let local: Vec<(String, String)> = client.query_raw(LOCAL).param("database", database).fetch_all().await?;
+    let distributed: Vec<String> = client.query_raw(DISTRIBUTED).param("database", &all).fetch_all().await?;
+    for gone in distributed.iter().filter(|gone| local.iter().all(|(name, _)| name != *gone)) {
         run(format!("DROP TABLE IF EXISTS {}.{}{on_cluster}", quote::identifier(&all), quote::identifier(gone)))
             .await?;
     }
-    for name in &local {
+    for (name, comment) in &local {
         let columns = client.query_raw(COLUMNS).param("database", database).param("table", name);
         let columns: Vec<(String, String, String, String)> = columns.fetch_all().await?;
         let columns: Vec<String> = columns.iter().map(column_of_shards).collect();
         let (here, there) = (quote::identifier(database), quote::identifier(name));
         run(format!(
-            "CREATE OR REPLACE TABLE {}.{there}{on_cluster} ({}) ENGINE = Distributed({}, {here}, {there})",
+            "CREATE OR REPLACE TABLE {}.{there}{on_cluster} ({}) ENGINE = Distributed({}, {here}, {there}) COMMENT {}",
             quote::identifier(&all),
             columns.join(", "),
-            quote::identifier(cluster.name())
+            quote::identifier(cluster.name()),
+            quote::string(comment)
         ))
         .await?;
     }
-    Ok(local)
+    Ok(local.into_iter().map(|(name, _)| name).collect())
 }
 
 /// A row of [`COLUMNS`] as a column that is read from the shards.
-fn column_of_shards((name, r#type, computed, comment): &(String, String, String, String)) -> String {
-    let computed = if computed.is_empty() { String::new() } else { format!("MATERIALIZED {computed}") };
-    format!("{} {} {computed} COMMENT {}", quote::identifier(name), r#type, quote::string(comment))
+fn column_of_shards((name, r#type, said, comment): &(String, String, String, String)) -> String {
+    format!("{} {} {said} COMMENT {}", quote::identifier(name), r#type, quote::string(comment))
 }
