@@ -12,17 +12,21 @@
 
 mod past;
 
+#[path = "../../queries/tests/rolled_up/raw.rs"]
+mod raw;
+
 use std::{
-    env, fs,
+    env,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use clickhouse::Client;
 use past::{PastRow, SHARDS};
+use raw::with_raw_questions;
 use serde_json::Value;
 use shardlake_embedded::{Clickhouse, Options, User};
-use shardlake_queries::{Catalogue, Service, catalogue::Question, serve};
+use shardlake_queries::{Service, catalogue::Question, serve};
 use shardlake_schema::{TimeMs, migrate};
 use shardlake_simulator::History;
 use tokio::{
@@ -185,22 +189,14 @@ async fn sizes(admin: &Client, today_ms: u64) {
 }
 
 async fn questions(reader: Client) {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("raw")).unwrap();
-    let builtin = Catalogue::builtin();
-    // The same statement without its rollup is a question of its own.
-    let is_rolled_up = |question: &&Arc<Question>| question.sql.lines().any(|line| line.starts_with(ROLLED_UP));
-    let asked: Vec<Arc<Question>> = builtin.questions().filter(is_rolled_up).cloned().collect();
-    for question in &asked {
-        let id = question.id();
-        let lines = question.sql.lines().filter(|line| !line.starts_with("-- rollup:"));
-        let file = format!("raw/{}.sql", id.replace('/', "_"));
-        fs::write(folder.path().join(file), lines.collect::<Vec<_>>().join("\n")).unwrap();
-    }
+    let (catalogue, ids) = with_raw_questions();
+    let is_of_interactions = |question: &&Arc<Question>| question.sql.lines().any(|line| line.starts_with(ROLLED_UP));
+    let asked: Vec<Arc<Question>> =
+        ids.iter().filter_map(|id| catalogue.get(id)).filter(is_of_interactions).cloned().collect();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let service = Service::new(reader, builtin.with_folder(folder.path()).unwrap());
+    let service = Service::new(reader, catalogue);
     let served = tokio::spawn(serve(listener, None, service, async {
         let _ = stopped.await;
     }));
@@ -216,7 +212,7 @@ async fn questions(reader: Client) {
             if table == "interactions" {
                 continue; // no rollup is made of days as short as these
             }
-            let (_, raw_ms) = median(address, &ask(&format!("raw/{}", id.replace('/', "_"))), ASKED_OF_RAW).await;
+            let (_, raw_ms) = median(address, &ask(&format!("raw_{id}")), ASKED_OF_RAW).await;
             println!("{id:<26}{range:>8}  {table:<32}{rollup_ms:>10.1}{raw_ms:>10.1}{:>8.1}", raw_ms / rollup_ms);
         }
     }

@@ -1,12 +1,13 @@
 //! Questions that rollups answer, asked once of them and once of the raw rows: the same rows, the same counts, and estimates as far
 //! apart as two estimates may be.
 
-use std::fs;
+mod raw;
 
 use serde_json::Value;
 use shardlake_queries::{Catalogue, Column, Unit};
 use shardlake_schema::TimeMs;
 
+pub(crate) use self::raw::with_raw_questions;
 use crate::lake::Api;
 
 /// Hours before this one, step and zone.
@@ -38,23 +39,6 @@ const ESTIMATES_DIFFER_BY: f64 = 0.06;
 
 const HOUR_S: i64 = 3_600;
 const HOUR_MS: i64 = 1_000 * HOUR_S;
-
-/// Beside our catalogue, its questions with a rollup once more: without it, as `raw_<noun>/<question>`.
-pub(crate) fn with_raw_questions() -> (Catalogue, Vec<String>) {
-    let theirs = tempfile::tempdir().unwrap();
-    let mut ids = Vec::new();
-    for question in Catalogue::builtin().questions() {
-        let raw = question.sql.split_inclusive('\n').filter(|line| !line.starts_with("-- rollup:")).collect::<String>();
-        if raw == question.sql {
-            continue;
-        }
-        let path = theirs.path().join(format!("raw_{}.sql", question.id()));
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, raw).unwrap();
-        ids.push(question.id());
-    }
-    (Catalogue::builtin().with_folder(theirs.path()).unwrap(), ids)
-}
 
 /// Each of these questions has the rows, the counts and, about, the estimates of its raw one, in some of these ranges at least.
 pub(crate) async fn answer_as_raw_rows_do(api: &Api, catalogue: &Catalogue, ids: &[String], ranges: &[Range]) {
